@@ -1,0 +1,217 @@
+"""200 points on every face of a frame, in one run of the landmark net.
+
+A crop is a square around the face, turned so that the face stands upright, replicated where it leaves the picture.
+Its centre and side come from the face's previous landmarks, else from the detector's box and five points, else from
+the box alone; see ``crop_of``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from anonymizer.errors import ModelError
+from anonymizer.faces import topology
+from anonymizer.frame import F32, U8, Face, Planes
+
+CROP_SCALE = 1.5
+"""Side of the crop over the longer side of the upright box of the face."""
+
+_MESH_COUNT = 468
+_IRIS_SCALE = 2.3  # of the distance between the eye's corners: MediaPipe's iris graph
+_RIGHT_CORNERS = topology.points(33, 133)
+_LEFT_CORNERS = topology.points(263, 362)
+
+
+class Landmarks(NamedTuple):
+    """What the net says of n faces.
+
+    points: float32 (n, 200, 2), pixels of the frame, order of ``faces.topology``. depth: float32 (n, 200), the same
+    unit, smaller is nearer to the camera, the zero is arbitrary. presence: float32 (n,), probability that the crop
+    holds a face.
+    """
+
+    points: F32
+    depth: F32
+    presence: F32
+
+    @property
+    def solid(self) -> F32:
+        """float32 (n, 200, 3): points and depth together, for ``faces.pose``."""
+        return np.concatenate([self.points, self.depth[:, :, None]], 2)
+
+
+class Crop(NamedTuple):
+    """A square in the frame: centre and side in pixels, roll in radians, clockwise as seen."""
+
+    x: float
+    y: float
+    side: float
+    roll: float
+
+    def to_frame(self, size: int) -> F32:
+        """float32 (2, 3): the map from coordinates in a crop of size × size pixels to the frame."""
+        cos, sin = np.cos(self.roll) * self.side / size, np.sin(self.roll) * self.side / size
+        half = size / 2
+        return np.array([[cos, -sin, self.x - half * (cos - sin)], [sin, cos, self.y - half * (sin + cos)]], np.float32)
+
+
+def roll_of(points: F32) -> float:
+    """Roll in radians from five points float32 (5, 2): the eye line and the line from eyes to mouth, added up.
+
+    In a profile the eye line shrinks to noise, and the other line decides.
+    """
+    eyes, mouth = points[:2], points[3:]
+    across = eyes[1] - eyes[0]
+    down = mouth.mean(0) - eyes.mean(0)
+    x, y = across[0] + down[1], across[1] - down[0]
+    return float(np.arctan2(y, x))
+
+
+def crop_of(face: Face) -> Crop:
+    """Where the net looks for the face's landmarks.
+
+    With landmarks from the frame before: the upright bounding rectangle of the points. Without: the box, its roll
+    from the five points where there are any. The side is CROP_SCALE × the longer side of either rectangle.
+    """
+    if face.landmarks is not None:
+        points = face.landmarks
+        roll = roll_of(topology.five_points(points[None])[0])
+        cos, sin = np.cos(roll), np.sin(roll)
+        turn = np.array([[cos, sin], [-sin, cos]])
+        upright = points @ turn.T
+        low, high = upright.min(0), upright.max(0)
+        x, y = turn.T @ ((low + high) / 2)
+        return Crop(float(x), float(y), CROP_SCALE * float((high - low).max()), roll)
+    left, top, width, height = face.box
+    roll = 0.0 if face.points is None else roll_of(face.points)
+    return Crop(left + width / 2, top + height / 2, CROP_SCALE * max(width, height), roll)
+
+
+def cut(planes: Planes, crop: Crop, size: int) -> U8:
+    """The crop as BGR uint8 (size, size, 3). Only the planes' rectangle around the crop is read and converted."""
+    to_frame = crop.to_frame(size)
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32) @ to_frame[:, :2].T + to_frame[:, 2]
+    low, high = corners.min(0), corners.max(0)
+    rectangle = planes.clip(low[0] - 2, low[1] - 2, high[0] + 2, high[1] + 2)
+    left, top, right, bottom = rectangle
+    if right - left < 2 or bottom - top < 2:
+        return np.zeros((size, size, 3), np.uint8)
+    # Averages areas on the way down, where the warp alone would skip pixels.
+    shrink = max(1.0, crop.side / size)
+    width, height = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
+    region = planes.region(*rectangle).bgr((width, height))
+    scale = np.array([width / (right - left), height / (bottom - top)], np.float32)
+    matrix = to_frame.copy()
+    matrix[:, 2] -= (left, top)
+    # From pixel edges, which the crop is measured in, to pixel centres, which the warp counts in.
+    matrix[:, 2] += matrix[:, :2].sum(1) / 2
+    matrix *= scale[:, None]
+    matrix[:, 2] -= 0.5
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(region, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.uint8)
+
+
+class Landmarker:
+    """Runs a landmark net over the faces of a frame.
+
+    model: the project's own ``face_landmarks.onnx`` (input ``crops`` float32 (n, 3, S, S) BGR 0–255; outputs
+    ``landmarks`` (n, 200, 3) in fractions of the crop's side and ``presence`` (n,)), or MediaPipe's 468-point mesh
+    (NHWC RGB 0–1, one face a run). With the mesh, iris names MediaPipe's iris model; without it an iris is the centre
+    of the eye's outline. ModelError for a file that is neither.
+    """
+
+    def __init__(self, model: Path, *, iris: Path | None = None, threads: int = 1) -> None:
+        self._session = _open(model, threads)
+        source = self._session.get_inputs()[0]
+        self._name: str = source.name
+        self._own = source.name == "crops"
+        shape = source.shape
+        sides = shape[2:] if self._own else shape[1:3]
+        outputs = [output.name for output in self._session.get_outputs()]
+        if len(shape) != 4 or sides[0] != sides[1] or len(outputs) != 2:
+            raise ModelError(
+                f"{model}: not a landmark model: expected one square image and two outputs, found an input "
+                f"{source.name} {shape} and outputs {outputs}; give face_landmarks.onnx or MediaPipe's face mesh"
+            )
+        self.size = int(sides[0])
+        self._iris = _open(iris, threads) if iris is not None else None
+
+    def __call__(self, planes: Planes, faces: Sequence[Face]) -> Landmarks:
+        """Landmarks of the given faces, in their order; the faces themselves stay as they are."""
+        return self.at(planes, [crop_of(face) for face in faces])
+
+    def at(self, planes: Planes, crops: Sequence[Crop]) -> Landmarks:
+        """Landmarks of whatever the crops show."""
+        if not crops:
+            none = np.zeros((0, topology.COUNT, 3), np.float32)
+            return Landmarks(none[:, :, :2], none[:, :, 2], np.zeros(0, np.float32))
+        images = np.stack([cut(planes, crop, self.size) for crop in crops])
+        if self._own:
+            batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+            points, presence = self._session.run(["landmarks", "presence"], {"crops": batch})
+        else:
+            points, presence = self._mesh(images)
+        found, depth = points[:, :, :2] * self.size, points[:, :, 2]
+        for i, crop in enumerate(crops):
+            matrix = crop.to_frame(self.size)
+            found[i] = found[i] @ matrix[:, :2].T + matrix[:, 2]
+        sides = np.array([crop.side for crop in crops], np.float32)
+        if self._iris is not None and not self._own:
+            self._move_irises(planes, found)
+        return Landmarks(found, depth * sides[:, None], presence)
+
+    def _mesh(self, images: U8) -> tuple[F32, F32]:
+        """The 468-point mesh reduced to 200 points in fractions of the crop; irises are the outlines' centres."""
+        points = np.empty((len(images), topology.COUNT, 3), np.float32)
+        presence = np.empty(len(images), np.float32)
+        for i, image in enumerate(images):
+            batch = image[None, :, :, ::-1].astype(np.float32) / 255
+            mesh, logit = self._session.run(None, {self._name: batch})
+            points[i, :-2] = mesh.reshape(_MESH_COUNT, 3)[topology.MESH_INDICES] / self.size
+            presence[i] = 1 / (1 + np.exp(-logit.item()))
+        points[:, topology.IRIS_RIGHT] = points[:, topology.EYE_RIGHT].mean(1)
+        points[:, topology.IRIS_LEFT] = points[:, topology.EYE_LEFT].mean(1)
+        return points, presence
+
+    def _move_irises(self, planes: Planes, points: F32) -> None:
+        """Put the iris points of float32 (n, 200, 2) where MediaPipe's iris model sees them.
+
+        The model knows the subject's right eye; the left one is mirrored for it, and its answer mirrored back.
+        """
+        assert self._iris is not None
+        name = self._iris.get_inputs()[0].name
+        for face in points:
+            for iris, corners, mirrored in (
+                (topology.IRIS_RIGHT, _RIGHT_CORNERS, False),
+                (topology.IRIS_LEFT, _LEFT_CORNERS[::-1], True),
+            ):
+                first, last = face[corners]
+                across = last - first
+                centre = (first + last) / 2
+                side = _IRIS_SCALE * float(np.hypot(*across))
+                crop = Crop(float(centre[0]), float(centre[1]), side, float(np.arctan2(across[1], across[0])))
+                image = cut(planes, crop, 64)[:, :, ::-1]
+                batch = (image[:, ::-1] if mirrored else image)[None].astype(np.float32) / 255
+                seen = self._iris.run(None, {name: batch})[1].reshape(5, 3)[0, :2]
+                if mirrored:
+                    seen[0] = 64 - seen[0]
+                matrix = crop.to_frame(64)
+                face[iris] = matrix[:, :2] @ seen + matrix[:, 2]
+
+
+def _open(model: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # onnxruntime's own exception classes have no common base but this
+        raise ModelError(f"{model}: cannot be loaded as an ONNX model ({problem}); fetch or restore it") from problem
