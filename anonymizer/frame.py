@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from anonymizer.ingest.picture import Picture
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the full picture; x and y are the upper left corner."""
@@ -116,10 +120,16 @@ class Face:
 
 @dataclass(slots=True)
 class Frame:
-    """One picture on its way. time: seconds on the camera's clock. pts: in the stream's time base, as it came."""
+    """One picture on its way.
+
+    time: seconds on the camera's clock. pts: in the stream's time base, as it came. planes: to look at; picture: whose
+    planes can be edited. uncertain: why the faces cannot be relied on (the picture must then be covered whole), or "".
+    """
 
     index: int
     pts: int | None
     time: float
     planes: Planes
     faces: list[Face] = field(default_factory=list)
+    picture: Picture | None = None
+    uncertain: str = ""

@@ -1,0 +1,1 @@
+"""Where anonymised pictures go: files and RTSP."""

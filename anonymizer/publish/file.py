@@ -1,0 +1,119 @@
+"""Anonymised pictures into a file, which appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+
+from anonymizer.errors import ConfigError, PublishError
+from anonymizer.frame import Frame
+from anonymizer.ingest.file import VideoFormat
+from anonymizer.publish.encoder import EncoderSettings, configure, prepare
+
+CONTAINERS = {
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts", ".m2ts": "mpegts", ".avi": "avi",
+    ".h264": "h264", ".264": "h264",
+}  # fmt: skip
+_NO_REORDERING = ("mpegts", "avi", "h264")  # where B-frames would move times or lose them
+
+
+class FileSink:
+    """Encodes frames into path; ``close`` gives the file its name, ``abort`` leaves nothing behind.
+
+    The container is chosen by the suffix. ConfigError for one that is unknown; PublishError where writing fails.
+    """
+
+    def __init__(
+        self, path: Path, video: VideoFormat, settings: EncoderSettings, audio: AudioStream | None = None
+    ) -> None:
+        self.path = path
+        kind = container_of(path)
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            self._container = av.open(f"file:{self._part}", "w", format=kind, options=_exact_times(kind, video))
+        except (OSError, av.error.FFmpegError) as error:
+            raise PublishError(f"{path}: cannot be written ({error.strerror})") from error
+        try:
+            self._stream = self._container.add_stream("libx264", rate=video.rate)
+            options = {"bf": "0"} if kind in _NO_REORDERING else {}
+            configure(self._stream.codec_context, video, settings, **options)
+            if video.rotation:
+                self._stream.set_display_rotation(video.rotation)
+            self._audio = None if audio is None else self._copy_of(audio, kind)
+        except BaseException:
+            self.abort()
+            raise
+        self._time_base = video.time_base
+        # MP4 hides what lies before zero: there everything moves up by as much as the first picture lies below it
+        self._hides_negative = kind in ("mp4", "mov")
+        self._shift: Fraction | None = None
+        self.bytes_written = 0
+
+    def _copy_of(self, audio: AudioStream, kind: str) -> AudioStream:
+        if audio.codec_context.name not in self._container.supported_codecs:
+            raise ConfigError(f"{self.path}: {kind} cannot hold {audio.codec_context.name} audio; use .mkv or drop it")
+        return self._container.add_stream_from_template(audio)
+
+    def write(self, frame: Frame) -> None:
+        """Encode a frame whose faces have been dealt with."""
+        assert frame.picture is not None and frame.pts is not None
+        if self._shift is None:
+            start = frame.pts * self._time_base
+            self._shift = -start if self._hides_negative and start < 0 else Fraction(0)
+        picture = prepare(frame.picture.finish(), frame.pts + round(self._shift / self._time_base), self._time_base)
+        self._mux(self._stream.encode(picture))
+
+    def write_audio(self, packet: av.Packet) -> None:
+        """Pass on an undecoded audio packet of the stream given at the start."""
+        assert self._audio is not None and packet.time_base is not None
+        ticks = round((self._shift or 0) / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
+        packet.stream = self._audio
+        self._mux([packet])
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        try:
+            for packet in packets:
+                self.bytes_written += packet.size
+                self._container.mux(packet)
+        except (OSError, av.error.FFmpegError) as error:
+            raise PublishError(f"{self.path}: writing failed ({error.strerror}); nothing was kept") from error
+
+    def close(self) -> None:
+        """Finish the file and put it in its place."""
+        self._mux(self._stream.encode(None))
+        try:
+            self._container.close()
+            os.replace(self._part, self.path)
+        except (OSError, av.error.FFmpegError) as error:
+            raise PublishError(f"{self.path}: writing failed ({error.strerror}); nothing was kept") from error
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        try:
+            self._container.close()
+        except (OSError, av.error.FFmpegError):
+            pass  # what it could not write is being thrown away
+        self._part.unlink(missing_ok=True)
+
+
+def _exact_times(kind: str, video: VideoFormat) -> dict[str, str]:
+    """MP4 rounds a late first picture to its movie clock, 1/1000 s unless told otherwise."""
+    if kind not in ("mp4", "mov"):
+        return {}
+    ticks = video.time_base.denominator
+    return {"movie_timescale": str(ticks if ticks <= 1_000_000 else 90_000)}
+
+
+def container_of(path: Path) -> str:
+    """The container format that the suffix asks for; ConfigError where it is none that can be written."""
+    try:
+        return CONTAINERS[path.suffix.lower()]
+    except KeyError:
+        known = " ".join(sorted(CONTAINERS))
+        raise ConfigError(f"{path}: '{path.suffix}' is no kind of file that can be written; use one of {known}") from None
