@@ -1,0 +1,45 @@
+# Everything runs in .venv, made from requirements.lock. SHARED footage is optional: tests that need it say so.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup demo test soak check bench train-small lock clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup
+	$(BIN)/anonymizer demo $(if $(SOURCE),--source "$(SOURCE)")
+
+test: setup
+	$(BIN)/pytest -m "not soak"
+
+soak: setup
+	$(BIN)/pytest -m soak
+
+check: setup
+	$(BIN)/ruff check anonymizer tests models
+	$(BIN)/ruff format --check anonymizer tests models
+	$(BIN)/mypy
+	$(BIN)/yamllint -s rules deploy models .ci
+
+bench: setup
+	$(BIN)/python -m tests.bench
+
+train-small: setup
+	$(BIN)/pip install -q --disable-pip-version-check "torch==2.13.0" "onnx>=1.17" "onnxscript>=0.3" "scipy>=1.14"
+	$(BIN)/python -m models.training
+
+# Resolves for amd64 and arm64, Python 3.11 and newer.
+lock:
+	uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header -o requirements.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo .bench

@@ -1,0 +1,85 @@
+"""The report of what was done to each face of each frame, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from anonymizer.errors import PublishError
+from anonymizer.frame import Face, Frame
+
+
+class Report:
+    """Writes frames as they come, so that a day's recording needs no memory, beside the file that ``close`` names.
+
+    {"source", "settings", "frames": [{"index", "pts", "faces": [{"track", "box": [x, y, w, h], "action", "method",
+    "rule", "score"}]}]}: box is the bounding rectangle of what was painted with a weight of at least one half (where
+    nothing was painted, of the face), action what the rule asked, method what was painted. A frame that was covered
+    whole says why under "covered".
+    """
+
+    def __init__(self, path: Path, source: str, settings: dict[str, Any]) -> None:
+        self.path = path
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._file: IO[str] | None = None
+        try:
+            self._file = self._part.open("w", encoding="utf-8")
+        except OSError as error:
+            raise PublishError(f"{path}: the report cannot be written ({error.strerror})") from error
+        head = json.dumps({"source": source, "settings": settings})[:-1]
+        self._write(f'{head}, "frames": [')
+        self._separator = "\n"
+
+    def add(self, frame: Frame) -> None:
+        """Note a frame that has been painted."""
+        entry: dict[str, Any] = {"index": frame.index, "pts": frame.pts, "faces": [_face(f) for f in frame.faces]}
+        if frame.uncertain:
+            entry["covered"] = frame.uncertain
+        self._write(self._separator + json.dumps(entry))
+        self._separator = ",\n"
+
+    def _write(self, text: str) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise PublishError(f"{self.path}: the report cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Put the finished report in its place."""
+        self._write("\n]}\n")
+        assert self._file is not None
+        self._file.close()
+        os.replace(self._part, self.path)
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        if self._file is not None:
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def _face(face: Face) -> dict[str, Any]:
+    box = face.painted or face.box
+    return {
+        "track": face.track,
+        "box": [round(float(v), 1) for v in box],
+        "action": face.action,
+        "method": face.method,
+        "rule": face.rule,
+        "score": round(float(face.score), 3),
+    }
