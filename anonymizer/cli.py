@@ -1,0 +1,61 @@
+"""The ``anonymizer`` command. Each room that has commands registers its own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import cast
+
+import anonymizer
+from anonymizer.errors import AnonymizerError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="anonymizer",
+        description="Replaces faces in video before anyone can store them: files, or cameras on their way to a recorder.",
+        epilog="Exit codes: 0 done, 2 wrong settings or arguments, 3 done in part, 4 source unreadable, "
+        "5 model missing or wrong, 6 output cannot be written.",
+    )
+    top.add_argument("--version", action="version", version=f"anonymizer {anonymizer.__version__}")
+    top.add_argument("-v", "--verbose", action="store_true", help="log more, to standard error")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for room in _rooms():
+        room.register(commands)
+    return top
+
+
+def _rooms() -> list[ModuleType]:
+    from anonymizer import redact_command, registry_command
+
+    return [redact_command, registry_command]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code; an error that a user can meet is one line on standard error."""
+    given = parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if given.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return cast(Command, given.command)(given)
+    except AnonymizerError as error:
+        print(f"anonymizer: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("anonymizer: interrupted; nothing half-made is left", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output is gone; Python must not complain about it once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
