@@ -1,0 +1,154 @@
+"""What the 200 points carry: triangles, skin beyond the outline, places where light is measured.
+
+All of it is linear in the points, so that one matrix product serves every face of a frame.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.faces import topology
+from anonymizer.frame import F32
+from anonymizer.synthesis.bank import FaceModel
+
+I64 = NDArray[np.int64]
+
+_CORE = np.setdiff1d(
+    np.arange(topology.COUNT - 2),
+    np.concatenate([topology.EYE_RIGHT, topology.EYE_LEFT, topology.LIPS_OUTER, topology.LIPS_INNER]),
+)
+"""Points that stay when a face blinks or speaks."""
+
+_INNER = np.concatenate(
+    [
+        topology.BROW_RIGHT,
+        topology.BROW_LEFT,
+        topology.EYE_RIGHT,
+        topology.EYE_LEFT,
+        topology.LIPS_OUTER,
+        topology.points(48, 278, 129, 358, 18),
+    ]
+)
+"""The features by which people are known; their hull is always painted fully."""
+
+NODES = 10
+"""Light is measured on a grid of NODES × NODES places at most."""
+
+SMOOTHNESS = 0.35
+"""Penalty on a cosine, times the square of its order: shadows have soft edges."""
+
+ORDER = 3
+"""Light is a sum of cosines up to this order in both directions together: 10 numbers a face."""
+
+
+class Rig:
+    """Built once from the face model; every array is read only."""
+
+    def __init__(self, model: FaceModel) -> None:
+        uv = model.uv.astype(np.float64)
+        self.mean = model.shape_mean
+        oval = uv[topology.OVAL]
+        centre = oval.mean(0)
+        skin = np.concatenate([model.triangles, model.eye_right, model.eye_left, model.mouth]).astype(np.int64)
+
+        # Outward beyond the outline, by as much as the face reaches inward there: a side turned away grows little.
+        inward = barycentric(centre + 0.72 * (oval - centre), uv, skin)
+        rim = np.zeros_like(inward)
+        rim[np.arange(len(oval)), topology.OVAL] = 1
+        out = rim - inward
+        self.points = np.concatenate([np.eye(topology.COUNT), rim + 1.1 * out]).astype(np.float32)
+        """float32 (v, 200): the points and, beyond the outline, a ring."""
+        self.uv = (self.points @ model.uv).astype(np.float32)
+        ring = topology.COUNT + np.arange(len(oval))
+        a, b = topology.OVAL, np.roll(topology.OVAL, -1)
+        outer = np.roll(ring, -1)
+        belt = np.concatenate([np.stack([a, ring, b], 1), np.stack([ring, outer, b], 1)])
+        triangles = np.concatenate([belt, skin])
+        # Far triangles first, so that the nose hides the cheek behind it.
+        depth = np.concatenate([np.full(len(belt), np.inf), model.shape_mean[skin, 2].mean(1)])
+        triangles = triangles[np.argsort(-depth, kind="stable")]
+        turn = _areas(self.uv[triangles]) < 0
+        triangles[turn] = triangles[turn][:, [0, 2, 1]]
+        self.triangles = triangles
+        self.corners_uv = self.uv[triangles]
+
+        # The blend ends a little above the outline on the forehead, where it is the lower forehead's top, and on it
+        # along the jaw.
+        up = np.clip((centre[1] - oval[:, 1]) / (centre[1] - oval[:, 1].min()), -1, 1)
+        grow = np.interp(up, [-1, -0.3, 0.1, 0.6, 1], EDGE)
+        self.edge = (rim + grow[:, None] * out).astype(np.float32)
+        """float32 (36, 200): where the blend's weight is one half."""
+        self.inner = _INNER
+
+        self._place_nodes(uv, skin, model)
+        plain = np.concatenate([model.shape_mean, np.ones((topology.COUNT, 1), np.float32)], 1)
+        self.fit = np.linalg.pinv(plain[_CORE]).T.astype(np.float32)
+        """float32 (core, 4): points (core, 2) → scaled-orthographic camera, ``camera = points.T @ fit``."""
+        self.core = _CORE
+        # Inner features move freely, the outline not at all.
+        distance = np.abs(uv[:, None] - oval[None]).max(2).min(1)
+        self.freedom = np.clip(distance / 0.16, 0, 1).astype(np.float32)[:, None]
+        flat = np.concatenate([self.uv, np.ones((len(self.uv), 1), np.float32)], 1)
+        self.flat = flat
+
+    def _place_nodes(self, uv: NDArray[np.float64], skin: I64, model: FaceModel) -> None:
+        low, high = uv[topology.OVAL].min(0), uv[topology.OVAL].max(0)
+        steps = (np.arange(NODES) + 0.5) / NODES
+        grid = np.stack(np.meshgrid(steps, steps), 2).reshape(-1, 2) * (high - low) + low
+        keep = np.array([_inside(uv[topology.OVAL], p) > 0.02 for p in grid])
+        for outline, gap in (
+            (topology.EYE_RIGHT, 0.035),
+            (topology.EYE_LEFT, 0.035),
+            (topology.BROW_RIGHT, 0.025),
+            (topology.BROW_LEFT, 0.025),
+            (topology.LIPS_OUTER, 0.02),
+        ):
+            keep &= np.array([_inside(uv[outline], p) < -gap for p in grid])
+        self.node_uv = grid[keep].astype(np.float32)
+        self.nodes = barycentric(self.node_uv.astype(np.float64), uv, skin).astype(np.float32)
+        """float32 (m, 200): places on bare skin where light is measured."""
+        self.node_basis = basis(self.node_uv)
+        self.penalty = SMOOTHNESS * _orders().sum(1).astype(np.float32) ** 2
+
+
+EDGE = (-0.06, 0.02, 0.16, 0.3, 0.42)
+"""How far the blend reaches beyond the outline at chin, jaw, cheek, temple and forehead, in ring widths."""
+
+
+def basis(uv: F32) -> F32:
+    """float32 (n, 2) places in the texture → float32 (n, k): products of cosines, lowest order first."""
+    return np.cos(np.pi * uv[:, None] * _orders()).prod(2).astype(np.float32)
+
+
+def _orders() -> I64:
+    """int64 (k, 2): the cosines' orders in both directions."""
+    return np.array([(i, n - i) for n in range(ORDER + 1) for i in range(n + 1)])
+
+
+def barycentric(places: NDArray[np.float64], uv: NDArray[np.float64], triangles: I64) -> NDArray[np.float64]:
+    """float64 (n, 200): each place as a weighted mean of its triangle's corners (of the nearest one if outside)."""
+    a, b, c = uv[triangles[:, 0]], uv[triangles[:, 1]], uv[triangles[:, 2]]
+    area = _areas(uv[triangles])
+    good = np.abs(area) > 1e-9
+    area = np.where(good, area, 1)
+    out = np.zeros((len(places), len(uv)))
+    for row, p in zip(out, places, strict=True):
+        v = ((p - a)[:, 0] * (c - a)[:, 1] - (p - a)[:, 1] * (c - a)[:, 0]) / area
+        w = ((b - a)[:, 0] * (p - a)[:, 1] - (b - a)[:, 1] * (p - a)[:, 0]) / area
+        weights = np.stack([1 - v - w, v, w], 1)
+        best = int(np.where(good, weights.min(1), -np.inf).argmax())
+        row[triangles[best]] = weights[best]
+    return out
+
+
+def _areas(corners: NDArray[np.floating]) -> NDArray[np.floating]:
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+def _inside(outline: NDArray[np.float64], place: NDArray[np.float64]) -> float:
+    """Distance to the outline, positive inside."""
+    hull = cv2.convexHull(outline.astype(np.float32))
+    return float(cv2.pointPolygonTest(hull, (float(place[0]), float(place[1])), True))
