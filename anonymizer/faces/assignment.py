@@ -5,18 +5,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+F64 = NDArray[np.float64]
 _FORBIDDEN = 1e6
 
 
-def assign(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
+def assign(cost: F64) -> list[tuple[int, int]]:
     """Pairs (row, column) of the optimal assignment; pairs whose cost is infinite are never made.
 
-    cost: float64 (n, m), entries below 1e3 or infinite. As many pairs as possible, then the least sum. Shortest
-    augmenting paths with potentials, after R. Jonker and A. Volgenant, 'A shortest augmenting path algorithm for
-    dense and sparse linear assignment problems' (1987); O(n² m), columns vectorised.
+    cost: float64 (n, m), entries below 1e3 or infinite. As many pairs as possible, then the least sum.
     """
+    possible = np.isfinite(cost)
+    # Most rows have one possible column that no other row wants: only the contested ones need solving.
+    clear = possible & (possible.sum(1) == 1)[:, None] & (possible.sum(0) == 1)[None]
+    contested = possible & ~clear
+    rows, columns = np.flatnonzero(contested.any(1)), np.flatnonzero(contested.any(0))
+    pairs = [(int(row), int(column)) for row, column in np.argwhere(clear)]
+    pairs += [(int(rows[i]), int(columns[j])) for i, j in _solve(cost[np.ix_(rows, columns)])]
+    return sorted(pairs)
+
+
+def _solve(cost: F64) -> list[tuple[int, int]]:
+    """Shortest augmenting paths with potentials, after R. Jonker and A. Volgenant, 'A shortest augmenting path
+    algorithm for dense and sparse linear assignment problems' (1987); O(n² m), columns vectorised."""
     if cost.shape[0] > cost.shape[1]:
-        return sorted((row, column) for column, row in assign(cost.T))
+        return [(row, column) for column, row in _solve(cost.T)]
     n, m = cost.shape
     finite = np.where(np.isfinite(cost), cost, _FORBIDDEN)
     row_price, column_price = np.zeros(n), np.zeros(m)
@@ -42,4 +54,4 @@ def assign(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
             row_of[column] = row_of[before] if before >= 0 else start
             column = before
     pairs = [(int(row), column) for column, row in enumerate(row_of) if row >= 0]
-    return sorted(pair for pair in pairs if np.isfinite(cost[pair]))
+    return [pair for pair in pairs if np.isfinite(cost[pair])]

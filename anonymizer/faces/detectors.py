@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -113,14 +114,14 @@ class Detector(Protocol):
         ...
 
 
-Decode = Callable[[list[F32], int, int, float], Detections]
+Decode = Callable[[list[F32], int, int, int, float], list[Detections]]
 
 
 @dataclass(frozen=True)
 class _Family:
     """How one family of models is fed and read.
 
-    decode(outputs of one picture, height, width, floor) gives its detections in network pixels. A pixel value p
+    decode(outputs, batch, height, width, floor) gives the detections of each picture in network pixels. A pixel value p
     enters as (p − mean) / std, in RGB order where rgb says so.
     """
 
@@ -155,22 +156,20 @@ class OnnxDetector:
         # Networks need multiples of their coarsest stride: what is missing is black, on the right and at the bottom.
         rows, columns = self._fixed or (-(-height // 32) * 32, -(-width // 32) * 32)
         family = self._family
-        tensor = np.full((len(pictures), 3, rows, columns), -family.mean / family.std, np.float32)
+        tensor = np.zeros((len(pictures), 3, rows, columns), np.float32)
         for target, picture in zip(tensor, pictures, strict=True):
             target[:, :height, :width] = (picture[..., ::-1] if family.rgb else picture).transpose(2, 0, 1)
         if (family.mean, family.std) != (0.0, 1.0):
-            tensor[:, :, :height, :width] -= family.mean
-            tensor[:, :, :height, :width] /= family.std
-        found = []
+            tensor -= family.mean
+            tensor /= family.std
+        found: list[Detections] = []
         for batch in [tensor] if self._batches else np.split(tensor, len(tensor)):
             try:
                 outputs = self._session.run(self._outputs, {self._input: batch})
             except Exception as error:
                 raise ModelError(f"detector {self.name} failed: {str(error).splitlines()[0]}") from error
-            for i in range(len(batch)):
-                one = [o[i : i + 1] if len(batch) > 1 else o for o in outputs]
-                found.append(suppress(family.decode(one, rows, columns, floor)).mapped((1 / scale, 1 / scale)))
-        return found
+            found += family.decode(outputs, len(batch), rows, columns, floor)
+        return [suppress(f).mapped((1 / scale, 1 / scale)) for f in found]
 
 
 def _fitted(pictures: Sequence[U8], size: tuple[int, int]) -> tuple[list[U8], float]:
@@ -182,52 +181,69 @@ def _fitted(pictures: Sequence[U8], size: tuple[int, int]) -> tuple[list[U8], fl
     return [np.asarray(cv2.resize(p, fitted, interpolation=how), np.uint8) for p in pictures], scale
 
 
-def _cells(stride: int, height: int, width: int, anchors: int) -> F32:
-    """float32 (n, 2): x and y of the cell of each prediction, in cells, rows first, ``anchors`` to a cell."""
-    rows, columns = np.mgrid[: height // stride, : width // stride]
-    return np.repeat(np.stack([columns.ravel(), rows.ravel()], 1), anchors, axis=0).astype(np.float32)
+@lru_cache(maxsize=32)
+def _cells(height: int, width: int, anchors: int) -> tuple[F32, F32]:
+    """Cells of all strides, rows first, ``anchors`` to a cell: x and y of their corners in network pixels, float32
+    (n, 2), and their strides, float32 (n, 1)."""
+    corners, strides = [], []
+    for stride in STRIDES:
+        rows, columns = np.mgrid[: height // stride, : width // stride]
+        corner = np.stack([columns.ravel(), rows.ravel()], 1).astype(np.float32) * stride
+        corners.append(np.repeat(corner, anchors, axis=0))
+        strides.append(np.full((len(corners[-1]), 1), stride, np.float32))
+    return np.concatenate(corners), np.concatenate(strides)
 
 
-def _decode_yunet(outputs: list[F32], height: int, width: int, floor: float) -> Detections:
+def _by_stride(outputs: list[F32], batch: int, channels: int) -> F32:
+    """The outputs of the three strides, one after the other: float32 (batch, n, channels)."""
+    return np.concatenate([o.reshape(batch, -1, channels) for o in outputs], 1)
+
+
+def _decode_yunet(outputs: list[F32], batch: int, height: int, width: int, floor: float) -> list[Detections]:
     """YuNet (libfacedetection.train): score = √(cls · obj), centre = cell + d, size = e^d, in strides."""
-    parts = []
-    for i, stride in enumerate(STRIDES):
-        cls, obj, box, kps = (outputs[i + 3 * k].reshape(-1, n) for k, n in enumerate((1, 1, 4, 10)))
-        scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
-        hit = np.flatnonzero(scores >= floor)
-        cell = _cells(stride, height, width, 1)[hit]
-        size = np.exp(np.minimum(box[hit, 2:], 10)) * stride
-        centre = (cell + box[hit, :2]) * stride
-        points = (kps[hit].reshape(-1, 5, 2) + cell[:, None]) * stride
-        parts.append(Detections(np.concatenate([centre - size / 2, size], 1), scores[hit], points))
-    return joined(parts)
+    cls, obj = (_by_stride(outputs[i : i + 3], batch, 1)[..., 0] for i in (0, 3))
+    scores = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
+    box, kps = (_by_stride(outputs[i : i + 3], batch, n) for i, n in ((6, 4), (9, 10)))
+    corners, strides = _cells(height, width, 1)
+    found = []
+    for i in range(batch):
+        hit = np.flatnonzero(scores[i] >= floor)
+        corner, stride, distance = corners[hit], strides[hit], box[i, hit]
+        size = np.exp(np.minimum(distance[:, 2:], 10)) * stride
+        centre = corner + distance[:, :2] * stride
+        points = kps[i, hit].reshape(-1, 5, 2) * stride[:, None] + corner[:, None]
+        found.append(Detections(np.concatenate([centre - size / 2, size], 1), scores[i, hit], points))
+    return found
 
 
-def _decode_scrfd(outputs: list[F32], height: int, width: int, floor: float) -> Detections:
+def _decode_scrfd(outputs: list[F32], batch: int, height: int, width: int, floor: float) -> list[Detections]:
     """SCRFD (InsightFace, Guo et al. 2021): distances from the cell's corner to the four sides, in strides."""
-    parts = []
-    for i, stride in enumerate(STRIDES):
-        scores, box, kps = (outputs[i + 3 * k].reshape(-1, n) for k, n in enumerate((1, 4, 10)))
-        hit = np.flatnonzero(scores[:, 0] >= floor)
-        corner = _cells(stride, height, width, 2)[hit] * stride
-        sides = box[hit] * stride
-        low, high = corner - sides[:, :2], corner + sides[:, 2:]
-        points = kps[hit].reshape(-1, 5, 2) * stride + corner[:, None]
-        parts.append(Detections(np.concatenate([low, high - low], 1), scores[hit, 0], points))
-    return joined(parts)
+    scores = _by_stride(outputs[:3], batch, 1)[..., 0]
+    box, kps = _by_stride(outputs[3:6], batch, 4), _by_stride(outputs[6:9], batch, 10)
+    corners, strides = _cells(height, width, 2)
+    found = []
+    for i in range(batch):
+        hit = np.flatnonzero(scores[i] >= floor)
+        corner, sides = corners[hit], box[i, hit] * strides[hit]
+        points = kps[i, hit].reshape(-1, 5, 2) * strides[hit, None] + corner[:, None]
+        boxes = np.concatenate([corner - sides[:, :2], sides[:, :2] + sides[:, 2:]], 1)
+        found.append(Detections(boxes, scores[i, hit], points))
+    return found
 
 
-def _decode_centerface(outputs: list[F32], height: int, width: int, floor: float) -> Detections:
+def _decode_centerface(outputs: list[F32], batch: int, height: int, width: int, floor: float) -> list[Detections]:
     """CenterFace (Xu et al. 2019): peaks of a heat map at stride 4; sizes are e^s strides, height first."""
-    heat, scale, offset, kps = (o[0] for o in outputs)
-    rows, columns = np.nonzero(heat[0] >= floor)
-    at = slice(None), rows, columns
-    size = np.exp(np.minimum(scale[at], 10)).T[:, ::-1] * 4
-    centre = (np.stack([columns, rows], 1) + offset[at].T[:, ::-1] + 0.5) * 4
-    corner = centre - size / 2
-    points = corner[:, None] + kps[at].T.reshape(-1, 5, 2)[:, :, ::-1] * size[:, None]
-    boxes = np.concatenate([corner, size], 1)
-    return Detections(boxes.astype(np.float32), heat[0][rows, columns], points.astype(np.float32))
+    found = []
+    for heat, scale, offset, kps in zip(*outputs, strict=True):
+        rows, columns = np.nonzero(heat[0] >= floor)
+        at = slice(None), rows, columns
+        size = np.exp(np.minimum(scale[at], 10)).T[:, ::-1] * 4
+        centre = (np.stack([columns, rows], 1) + offset[at].T[:, ::-1] + 0.5) * 4
+        corner = centre - size / 2
+        points = corner[:, None] + kps[at].T.reshape(-1, 5, 2)[:, :, ::-1] * size[:, None]
+        boxes = np.concatenate([corner, size], 1)
+        found.append(Detections(boxes.astype(np.float32), heat[0][rows, columns], points.astype(np.float32)))
+    return found
 
 
 _PICTURE = (None, 3, None, None)

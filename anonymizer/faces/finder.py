@@ -1,0 +1,166 @@
+"""The stage that finds the faces: frames go in, and come out in order, a look-ahead later, with their faces.
+
+    finder = Finder(load_detector("models/face_detector.onnx"))
+    for frame in source:
+        for ready in finder.push(frame):
+            ...  # ready.frame.faces is only to be trusted where ready.blind is empty
+    for ready in finder.flush(): ...
+
+A frame is blind when no detection of the last 0.2 s stands behind it: the detector raised, or is not there. Nothing is
+known about such a frame, and it must be covered whole or dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from anonymizer.faces.detectors import Detections, Detector, joined, suppress
+from anonymizer.faces.schedule import Plan, Rectangle, Schedule, ScheduleSettings, Wish
+from anonymizer.faces.tracker import Tracker, TrackerSettings
+from anonymizer.frame import Box, Frame, Planes
+
+log = logging.getLogger(__name__)
+
+OLDEST = 0.2
+"""Seconds: the oldest detection that a frame may be painted from."""
+
+
+@dataclass(frozen=True)
+class FinderSettings:
+    """lookahead: seconds a frame waits, so that a face found late is covered from its first frame; 0 for live viewing.
+    waiting: most frames that wait, whatever their times say. thorough: look at every frame whole, at full size, and
+    mirrored too."""
+
+    lookahead: float = 0.5
+    waiting: int = 64
+    thorough: bool = False
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+
+
+class Ready(NamedTuple):
+    """A frame whose faces are known, or, where blind says why not, are not."""
+
+    frame: Frame
+    blind: str
+
+
+class Finder:
+    """The faces of one source. second: another detector, asked as well in thorough mode."""
+
+    def __init__(
+        self, detector: Detector, settings: FinderSettings | None = None, second: Detector | None = None
+    ) -> None:
+        self.settings = settings or FinderSettings()
+        self._detectors = [detector, *([second] if second and self.settings.thorough else [])]
+        self._tracker = Tracker(self.settings.tracker)
+        self._schedule: Schedule | None = None
+        self._size = (0, 0)
+        self._waiting: deque[tuple[Frame, str]] = deque()
+        self._last_good: float | None = None
+        self._failure = "no frame has been looked at"
+
+    def push(self, frame: Frame) -> list[Ready]:
+        """Look at the frame; returns the frames that are ready, oldest first, none or several."""
+        ready = []
+        size = (frame.planes.width, frame.planes.height)
+        if self._waiting and (size != self._size or frame.time < self._waiting[-1][0].time):
+            ready = self.flush()
+        if self._schedule is None or size != self._size:
+            self._schedule, self._size = Schedule(*size, self.settings.schedule), size
+        self._look(frame, self._schedule)
+        known = self._last_good is not None and frame.time - self._last_good <= OLDEST + 1e-3
+        self._waiting.append((frame, "" if known else self._failure))
+        while self._waiting and (
+            self._waiting[0][0].time <= frame.time - self.settings.lookahead + 1e-3
+            or len(self._waiting) > self.settings.waiting
+        ):
+            ready.append(self._release())
+        self._tracker.forget(self._waiting[0][0].time if self._waiting else frame.time)
+        return ready
+
+    def flush(self) -> list[Ready]:
+        """All frames that still wait; the finder then starts afresh, with new track numbers."""
+        ready = [self._release() for _ in range(len(self._waiting))]
+        self._tracker.restart()
+        self._schedule, self._last_good = None, None
+        return ready
+
+    def _release(self) -> Ready:
+        frame, blind = self._waiting.popleft()
+        if not blind:
+            width, height = self._size
+            frame.faces = [
+                face
+                for face in self._tracker.faces(frame.time)
+                if face.box[0] < width
+                and face.box[1] < height
+                and face.box[0] + face.box[2] > 0
+                and face.box[1] + face.box[3] > 0
+            ]
+        return Ready(frame, blind)
+
+    def _look(self, frame: Frame, schedule: Schedule) -> None:
+        plan = (
+            Plan(self._size)
+            if self.settings.thorough
+            else schedule.plan(frame.time, frame.planes.y, self._wishes(frame.time))
+        )
+        try:
+            if plan.whole:
+                self._tracker.update(frame.time, self._whole(frame.planes, plan.whole))
+                self._last_good = frame.time
+            elif plan.regions:
+                found, looked = self._regions(frame.planes, plan.regions)
+                self._tracker.update(frame.time, found, looked)
+        except Exception as error:
+            self._failure = f"no detection for {OLDEST} s: {error}"
+            log.warning("looking for faces failed at %.2f s: %s", frame.time, error)
+            schedule.retry()
+
+    def _whole(self, planes: Planes, size: tuple[int, int]) -> Detections:
+        picture = planes.bgr(size)
+        scale = planes.width / size[0], planes.height / size[1]
+        low = self.settings.tracker.low
+        found = [detector.detect([picture], low)[0] for detector in self._detectors]
+        if self.settings.thorough:
+            mirror = np.asarray(cv2.flip(picture, 1), np.uint8)
+            found += [d.detect([mirror], low)[0].mirrored(size[0]) for d in self._detectors]
+        return suppress(joined(found)).mapped(scale)
+
+    def _regions(self, planes: Planes, regions: tuple[Rectangle, ...]) -> tuple[Detections, list[Box]]:
+        cell = self.settings.schedule.cell
+        pictures = [planes.region(*r).bgr((cell, cell)) for r in regions]
+        found = []
+        for region, seen in zip(regions, self._detectors[0].detect(pictures, self.settings.tracker.low), strict=True):
+            x0, y0, x1, y1 = region
+            mapped = seen.mapped(((x1 - x0) / cell, (y1 - y0) / cell), (x0, y0))
+            # A face cut by the region's edge has a wrong box; at the picture's own edge it is as whole as it gets.
+            low, high = mapped.boxes[:, :2], mapped.boxes[:, :2] + mapped.boxes[:, 2:]
+            whole = (
+                ((low[:, 0] > x0 + 1) | (x0 == 0))
+                & ((low[:, 1] > y0 + 1) | (y0 == 0))
+                & ((high[:, 0] < x1 - 1) | (x1 >= planes.width - 1))
+                & ((high[:, 1] < y1 - 1) | (y1 >= planes.height - 1))
+            )
+            found.append(mapped.take(whole))
+        return suppress(joined(found)), [(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in regions]
+
+    def _wishes(self, time: float) -> list[Wish]:
+        """Tracks that are small in the reduced picture, weak or missed ask for a closer look."""
+        scale = min(1.0, self._schedule.size / max(self._size)) if self._schedule else 1.0
+        wishes = []
+        for track in self._tracker.tracks:
+            state = track.state_at(time)
+            urgency = 2.0 * min(track.misses, 2) + (1 - track.sightings[-1].score) + (track.seen == 1)
+            small = math.sqrt(state[2] * state[3]) * scale < 16
+            if time - track.last <= self.settings.tracker.hold and (urgency > 0.5 or small):
+                wishes.append(Wish(state, urgency + small))
+        return wishes

@@ -1,0 +1,299 @@
+"""Tracks: which detections over time are one face, and where that face is between them.
+
+The tracker serves privacy first, so doubt covers. In short:
+
+- A track is a list of sightings (time, box, score, points). Where its face is at any time follows from them alone:
+  between two sightings by interpolation, before the first and after the last by the velocity of the nearest ones
+  (``Track.state_at``). The farther in time the nearest sighting, the larger the box (``Track.box_at``).
+- ``Tracker.update`` takes the detections of one pass. Strong ones are paired with tracks first, then weak ones with the
+  tracks that are left; what remains begins new tracks if it is not too weak.
+- ``Tracker.faces`` says what to cover at a time, which may lie before the newest pass: that is how a look-ahead turns
+  extrapolation into interpolation and covers a face before it was first found. A track seen once, and weakly, is
+  covered until passes that looked for it again did not find it.
+
+Everything is a function of the times and detections handed in; nothing reads a clock. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.faces.assignment import assign
+from anonymizer.faces.detectors import Detections, overlaps, suppress
+from anonymizer.frame import F32, Box, Face
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """low, start, sure: scores. A detection continues a track from ``low``, begins one from ``start``, and from
+    ``sure`` on proves a face alone; weaker ones must be seen twice.
+
+    strong: detections from this score on choose their track first.
+    hold: seconds a proven face is covered after it was last seen, a doubtful one half as long. reach: seconds in which
+    a lost track is taken up again.
+    backfill: seconds a face is covered before it was first seen (bounded by the look-ahead too).
+    margin: share of the box's size added on each side. growth: the same per second to the nearest sighting.
+    most: the largest share added on each side.
+    refuted_by: passes without it that end a track seen once and weakly.
+    """
+
+    low: float = 0.25
+    start: float = 0.4
+    strong: float = 0.5
+    sure: float = 0.6
+    hold: float = 0.4
+    reach: float = 1.5
+    backfill: float = 0.5
+    margin: float = 0.12
+    growth: float = 0.5
+    most: float = 0.6
+    refuted_by: int = 2
+
+
+State = tuple[float, float, float, float]
+"""Centre x and y, width and height of a face in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A detection that belongs to a track. points: as in Face."""
+
+    time: float
+    state: State
+    score: float
+    points: F32
+
+
+@dataclass(slots=True)
+class Track:
+    """One face over time. sightings: oldest first. seen: how many there ever were. misses: passes that looked for the
+    face since its last sighting, and did not find it. best: its highest score. entering, leaving: pixels a second at
+    the first and at the last sighting."""
+
+    number: int
+    sightings: list[Sighting] = field(default_factory=list)
+    seen: int = 0
+    misses: int = 0
+    best: float = 0.0
+    entering: tuple[float, float] = (0.0, 0.0)
+    leaving: tuple[float, float] = (0.0, 0.0)
+
+    def add(self, sighting: Sighting) -> None:
+        self.sightings.append(sighting)
+        self.seen += 1
+        self.misses = 0
+        self.best = max(self.best, sighting.score)
+        self.leaving = _velocity(self.sightings, self.last)
+        if self.last - self.first <= VELOCITY_SPAN:
+            self.entering = _velocity(self.sightings, self.first)
+
+    @property
+    def first(self) -> float:
+        return self.sightings[0].time
+
+    @property
+    def last(self) -> float:
+        return self.sightings[-1].time
+
+    def around(self, time: float) -> tuple[Sighting, Sighting]:
+        """The sightings before and after ``time``; the same one twice where there is none on one side."""
+        if time >= self.last:
+            return self.sightings[-1], self.sightings[-1]
+        i = bisect_right(self.sightings, time, key=lambda s: s.time)
+        return self.sightings[max(0, i - 1)], self.sightings[i]
+
+    def gap(self, time: float) -> float:
+        """Seconds from ``time`` to the nearest sighting."""
+        before, after = self.around(time)
+        return min(abs(time - before.time), abs(after.time - time))
+
+    def state_at(self, time: float) -> State:
+        """Where the face is at ``time``."""
+        before, after = self.around(time)
+        x, y, width, height = before.state
+        if before.time <= time < after.time:
+            share = (time - before.time) / (after.time - before.time)
+            x, y, width, height = (a + (b - a) * share for a, b in zip(before.state, after.state, strict=True))
+        elif time != before.time:
+            vx, vy = self.leaving if time > before.time else self.entering
+            drift = _drift(time - before.time)
+            x, y = x + vx * drift, y + vy * drift
+        return x, y, width, height
+
+    def box_at(self, time: float, settings: TrackerSettings) -> Box:
+        """What to cover at ``time``: the face and a margin, which grows with the time to the nearest sighting, and
+        the more so the faster the face moves."""
+        x, y, width, height = self.state_at(time)
+        speed = 0.0
+        if not self.first <= time <= self.last:
+            speed = math.hypot(*(self.leaving if time > self.last else self.entering)) / math.sqrt(width * height)
+        grown = settings.margin + (settings.growth + 0.25 * speed) * self.gap(time)
+        factor = 1 + 2 * min(grown, max(settings.most, settings.margin))
+        return x - width * factor / 2, y - height * factor / 2, width * factor, height * factor
+
+    def points_at(self, time: float) -> F32:
+        """Where the five points are at ``time``: float32 (5, 2)."""
+        before, after = self.around(time)
+        if before.time <= time < after.time:
+            share = np.float32((time - before.time) / (after.time - before.time))
+            return before.points + (after.points - before.points) * share
+        x, y, _, _ = self.state_at(time)
+        return before.points + np.array((x - before.state[0], y - before.state[1]), np.float32)
+
+
+VELOCITY_SPAN = 0.5
+"""Seconds of sightings from which a velocity is taken."""
+
+
+def _drift(dt: float) -> float:
+    """Seconds of motion at the last known velocity after ``dt`` seconds: what moves stops, with a time constant."""
+    constant = 0.4
+    return math.copysign(constant * (1 - math.exp(-abs(dt) / constant)), dt)
+
+
+def _velocity(sightings: Sequence[Sighting], time: float) -> tuple[float, float]:
+    """Pixels a second: least squares over the sightings within VELOCITY_SPAN of ``time``, pulled towards zero where
+    they are few and close together in time, because boxes tremble."""
+    near = [s for s in sightings if abs(s.time - time) <= VELOCITY_SPAN]
+    mean = sum(s.time for s in near) / len(near)
+    spread = sum((s.time - mean) ** 2 for s in near) + 0.1**2
+    vx = sum((s.time - mean) * s.state[0] for s in near) / spread
+    vy = sum((s.time - mean) * s.state[1] for s in near) / spread
+    return vx, vy
+
+
+class Tracker:
+    """All tracks of one camera."""
+
+    def __init__(self, settings: TrackerSettings | None = None) -> None:
+        self.settings = settings or TrackerSettings()
+        self.tracks: list[Track] = []
+        self._next = 1
+
+    def update(self, time: float, found: Detections, looked: Sequence[Box] | None = None) -> None:
+        """Take the detections of one pass over the frame at ``time``, which never goes back.
+
+        looked: the regions the pass looked at, or None for the whole picture. The order of the detections does not matter.
+        """
+        s = self.settings
+        found = suppress(found.take(found.scores >= s.low))
+        states = found.boxes.astype(np.float64)
+        states[:, :2] += states[:, 2:] / 2
+        sightings = [
+            Sighting(time, (x, y, width, height), score, points)
+            for (x, y, width, height), score, points in zip(
+                states.tolist(), found.scores.tolist(), found.points, strict=True
+            )
+        ]
+        open_tracks = [t for t in self.tracks if time - t.last <= s.reach]
+        free = list(range(len(found)))
+        matched: list[Track] = []
+        for wanted in (found.scores >= s.strong, found.scores < s.strong):
+            rows = [t for t in open_tracks if t not in matched]
+            columns = [i for i in free if wanted[i]]
+            for row, column in assign(self._costs(rows, states[columns], time)):
+                chosen = columns[column]
+                rows[row].add(sightings[chosen])
+                matched.append(rows[row])
+                free.remove(chosen)
+        for track in open_tracks:
+            if track not in matched and _inside(track.state_at(time), looked):
+                track.misses += 1
+        for i in free:
+            if found.scores[i] >= s.start:
+                track = Track(self._next)
+                track.add(sightings[i])
+                self.tracks.append(track)
+                self._next += 1
+        self.tracks = [t for t in self.tracks if not self.refuted(t)]
+
+    def faces(self, time: float) -> list[Face]:
+        """What to cover at ``time``, ordered by track; no face twice. Boxes may reach over the picture's edge."""
+        s = self.settings
+        shown = [t for t in self.tracks if t.first - s.backfill <= time <= t.last + self._hold(t)]
+        boxes = np.array([t.box_at(time, s) for t in shown]).reshape(-1, 4)
+        guessed = np.array([t.gap(time) > 0.25 for t in shown], bool)
+        faces = []
+        for i, track in enumerate(shown):
+            # A track that only guesses, under the box of one that knows, is the same face or covered anyway.
+            if guessed[i] and _covered(track, time, boxes[~guessed]):
+                continue
+            before, after = track.around(time)
+            x, y, width, height = map(float, boxes[i])
+            faces.append(
+                Face(
+                    track.number,
+                    (x, y, width, height),
+                    before.score,
+                    points=track.points_at(time),
+                    seen_at=max(before.time, after.time),
+                )
+            )
+        return faces
+
+    def restart(self) -> None:
+        """Forget all tracks; later ones get new numbers."""
+        self.tracks = []
+
+    def refuted(self, track: Track) -> bool:
+        """Seen only once, and weakly, and not found again where it was looked for."""
+        s = self.settings
+        return track.seen == 1 and track.best < s.sure and track.misses >= s.refuted_by
+
+    def _hold(self, track: Track) -> float:
+        return self.settings.hold * (1.0 if track.best >= self.settings.sure else 0.5)
+
+    def forget(self, before: float) -> None:
+        """Drop what no call of ``faces`` for a time after ``before``, and no later detection, can need."""
+        s = self.settings
+        self.tracks = [t for t in self.tracks if t.last + max(s.hold, s.reach) >= before]
+        for track in self.tracks:
+            old = [i for i, sighting in enumerate(track.sightings) if sighting.time < before - 1.0]
+            del track.sightings[: min(len(old), len(track.sightings) - 1)]
+
+    def _costs(self, tracks: list[Track], states: F64, time: float) -> F64:
+        """Cost of pairing each track with each detection, float64 (n, m); infinite where it cannot be the same face.
+
+        Distance of the centres in mean face sizes plus the difference of the sizes' logarithms; the longer a track
+        was not seen, the more of both is allowed. Tracks seen once yield to proven ones.
+        """
+        if not tracks or not len(states):
+            return np.zeros((len(tracks), len(states)))
+        expected = np.array([t.state_at(time) for t in tracks])
+        gap = np.array([time - t.last for t in tracks])[:, None]
+        size, seen = np.sqrt(expected[:, 2] * expected[:, 3])[:, None], np.sqrt(states[:, 2] * states[:, 3])[None]
+        apart = np.hypot(*(expected[:, None, :2] - states[None, :, :2]).transpose(2, 0, 1)) / ((size + seen) / 2)
+        ratio = np.abs(np.log(size / seen))
+        possible = (apart < np.minimum(0.7 + 1.5 * gap, 1.8)) & (ratio < np.minimum(0.6 + 0.6 * gap, 1.0))
+        doubt = np.array([t.seen == 1 for t in tracks])[:, None]
+        cost: F64 = np.where(possible, apart + 0.5 * ratio + 0.2 * doubt + 0.2 * gap, np.inf)
+        return cost
+
+
+def _inside(state: State, regions: Sequence[Box] | None) -> bool:
+    """Whether the face lies wholly in one of the regions (None: the whole picture)."""
+    if regions is None:
+        return True
+    x, y, width, height = state
+    return any(
+        left <= x - width / 2
+        and x + width / 2 <= left + across
+        and top <= y - height / 2
+        and y + height / 2 <= top + down
+        for left, top, across, down in regions
+    )
+
+
+def _covered(track: Track, time: float, boxes: F64) -> bool:
+    """Whether one of the boxes (n, 4), none of them more than about thrice as large, hides the track's face."""
+    x, y, width, height = track.state_at(time)
+    _, inside = overlaps(np.array([[x - width / 2, y - height / 2, width, height]]), boxes)
+    return bool(((inside[0] > 0.8) & (np.prod(boxes[:, 2:], axis=1) < 9 * width * height)).any())
