@@ -9,19 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from anonymizer.errors import ModelError
 from anonymizer.faces import topology
+from anonymizer.faces.runtime import Contract, Port, check, open_session
 from anonymizer.frame import F32, U8, Face, Planes
 
 CROP_SCALE = 1.5
-"""Side of the crop over the longer side of the upright box of the face."""
+"""Side of the crop over the longer side of the upright rectangle around the 200 points."""
+
+# A detector's box (WIDER FACE's convention: hairline to chin) against that rectangle, medians over 3,000 faces: its
+# longer side is larger, and its centre stands higher by this share of it.
+_BOX_SCALE = CROP_SCALE / 1.09
+_BOX_DROP = 0.05
 
 _MESH_COUNT = 468
+_OWN = Contract(
+    (Port("crops", (None, 3, 112, 112)),), (Port("landmarks", (None, topology.COUNT, 3)), Port("presence", (None,)))
+)
+_MESH = Contract((Port("", (1, 192, 192, 3)),), (Port("", (1, 1, 1, 3 * _MESH_COUNT)), Port("", (1, 1, 1, 1))))
 _IRIS_SCALE = 2.3  # of the distance between the eye's corners: MediaPipe's iris graph
 _RIGHT_CORNERS = topology.points(33, 133)
 _LEFT_CORNERS = topology.points(263, 362)
@@ -75,8 +84,9 @@ def roll_of(points: F32) -> float:
 def crop_of(face: Face) -> Crop:
     """Where the net looks for the face's landmarks.
 
-    With landmarks from the frame before: the upright bounding rectangle of the points. Without: the box, its roll
-    from the five points where there are any. The side is CROP_SCALE × the longer side of either rectangle.
+    With landmarks from the frame before: the upright bounding rectangle of the points, its longer side × CROP_SCALE.
+    Without: the box, scaled and moved so that the same crop results on average, its roll from the five points where
+    there are any.
     """
     if face.landmarks is not None:
         points = face.landmarks
@@ -89,7 +99,10 @@ def crop_of(face: Face) -> Crop:
         return Crop(float(x), float(y), CROP_SCALE * float((high - low).max()), roll)
     left, top, width, height = face.box
     roll = 0.0 if face.points is None else roll_of(face.points)
-    return Crop(left + width / 2, top + height / 2, CROP_SCALE * max(width, height), roll)
+    longer = max(width, height)
+    x = left + width / 2 - _BOX_DROP * longer * np.sin(roll)
+    y = top + height / 2 + _BOX_DROP * longer * np.cos(roll)
+    return Crop(float(x), float(y), _BOX_SCALE * longer, roll)
 
 
 def cut(planes: Planes, crop: Crop, size: int) -> U8:
@@ -120,27 +133,27 @@ def cut(planes: Planes, crop: Crop, size: int) -> U8:
 class Landmarker:
     """Runs a landmark net over the faces of a frame.
 
-    model: the project's own ``face_landmarks.onnx`` (input ``crops`` float32 (n, 3, S, S) BGR 0–255; outputs
+    model: the project's own ``face_landmarks.onnx`` (input ``crops`` float32 (n, 3, 112, 112) BGR 0–255; outputs
     ``landmarks`` (n, 200, 3) in fractions of the crop's side and ``presence`` (n,)), or MediaPipe's 468-point mesh
     (NHWC RGB 0–1, one face a run). With the mesh, iris names MediaPipe's iris model; without it an iris is the centre
-    of the eye's outline. ModelError for a file that is neither.
+    of the eye's outline. threads and providers: as in ``runtime.open_session``. ModelError for a file that is neither.
     """
 
-    def __init__(self, model: Path, *, iris: Path | None = None, threads: int = 1) -> None:
-        self._session = _open(model, threads)
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        iris: str | Path | None = None,
+        threads: int = 1,
+        providers: Sequence[str] = ("cpu",),
+    ) -> None:
+        self._session = open_session(model, threads=threads, providers=providers)
         source = self._session.get_inputs()[0]
         self._name: str = source.name
         self._own = source.name == "crops"
-        shape = source.shape
-        sides = shape[2:] if self._own else shape[1:3]
-        outputs = [output.name for output in self._session.get_outputs()]
-        if len(shape) != 4 or sides[0] != sides[1] or len(outputs) != 2:
-            raise ModelError(
-                f"{model}: not a landmark model: expected one square image and two outputs, found an input "
-                f"{source.name} {shape} and outputs {outputs}; give face_landmarks.onnx or MediaPipe's face mesh"
-            )
-        self.size = int(sides[0])
-        self._iris = _open(iris, threads) if iris is not None else None
+        check(Path(model), self._session, _OWN if self._own else _MESH)
+        self.size: int = source.shape[2]
+        self._iris = None if iris is None else open_session(iris, threads=threads, providers=providers)
 
     def __call__(self, planes: Planes, faces: Sequence[Face]) -> Landmarks:
         """Landmarks of the given faces, in their order; the faces themselves stay as they are."""
@@ -203,15 +216,3 @@ class Landmarker:
                     seen[0] = 64 - seen[0]
                 matrix = crop.to_frame(64)
                 face[iris] = matrix[:, :2] @ seen + matrix[:, 2]
-
-
-def _open(model: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as problem:  # onnxruntime's own exception classes have no common base but this
-        raise ModelError(f"{model}: cannot be loaded as an ONNX model ({problem}); fetch or restore it") from problem
