@@ -13,9 +13,10 @@
 
     server = build(Server, yamlfile.read(path))     # raises InvalidFile with every problem, each with line and column
 
-A field's type may be bool, int, float, str, Secret, Path, datetime.date, a Literal, an Enum (by value), another such
-class, ``tuple[T, ...]``, ``tuple[A, B]``, ``dict[str, T]``, ``T | None``, or any class with ``from_setting(value)``
-(plain YAML data in, ValueError when it will not do) and ``setting_schema()`` (its JSON Schema).
+A field's type may be bool, int, float, str, Secret, Path, datetime.date, a Literal, an Enum (by its name in lower
+case), another such class, ``tuple[T, ...]``, ``tuple[A, B]``, ``dict[str, T]``, ``T | None``, or any class with
+``from_setting(value)`` (plain YAML data in, ValueError when it will not do), ``setting_schema()`` (its JSON Schema) and
+``to_setting()``. A settings class with ``SHORTHAND: ClassVar = "key"`` may be written as that key's value alone.
 """
 
 from __future__ import annotations
@@ -42,11 +43,14 @@ T = TypeVar("T")
 
 
 class Wrong(ValueError):
-    """Raised by a settings class's ``__post_init__``: what is wrong, and the key it is wrong at."""
+    """Raised by a settings class's ``__post_init__``, alone or several in an ExceptionGroup.
 
-    def __init__(self, message: str, key: str | None = None) -> None:
+    message: what is wrong. path: the keys and list positions that lead to it from the class's own mapping.
+    """
+
+    def __init__(self, message: str, *path: str | int) -> None:
         super().__init__(message)
-        self.key = key
+        self.path = path
 
 
 class Secret:
@@ -172,6 +176,11 @@ def hint(word: str, known: typing.Iterable[str]) -> str:
     return f" Known: {', '.join(names)}." if names and len(names) <= 20 else ""
 
 
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,)
+
+
 class _Bad(enum.Enum):
     BAD = 0
 
@@ -194,6 +203,9 @@ class _Builder:
         return self.bad(node, f"{what} is due here, not {found}{note}")
 
     def settings(self, cls: type, node: Node) -> Any:
+        short = getattr(cls, "SHORTHAND", None)
+        if short and not isinstance(node.value, dict | list):
+            node = Node({short: node}, node.mark, {short: node.mark})
         if not isinstance(node.value, dict):
             return self.due(node, f"a mapping ({', '.join(d.name for d in declared(cls))})")
         fields = {d.name: d for d in declared(cls)}
@@ -209,13 +221,16 @@ class _Builder:
             self.bad(node, f"key {d.name!r} is missing: {_told(d.said)}")
         if missing or BAD in values.values():
             return BAD
+        built: Any = BAD
         try:
-            return cls(**values)
-        except ValueError as error:
-            key = error.key if isinstance(error, Wrong) else None
-            at = node.value[key].mark if key in node.value else node.mark
-            self.problems.append(Problem(at, str(error)))
-            return BAD
+            built = cls(**values)
+        except* ValueError as group:
+            for error in _leaves(group):
+                at = node
+                for step in error.path if isinstance(error, Wrong) else ():
+                    at = at.child(step) or at
+                self.bad(at, str(error))
+        return built
 
     def field(self, d: Declared, node: Node) -> Any:
         said = d.said
@@ -228,7 +243,7 @@ class _Builder:
         if isinstance(value, tuple) and value and all(isinstance(v, int | float) for v in value):
             sizes = [(v, child) for v, child in zip(value, node.value, strict=True)]
         else:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool | enum.Enum)
             sizes = [(value if is_number else len(value), node)] if is_number or isinstance(value, _SIZED) else []
         for size, at in sizes:
             what = f"{size:g}" if at.value == size else f"a length of {size:g}"
@@ -263,7 +278,7 @@ class _Builder:
         if dataclasses.is_dataclass(kind) and not hasattr(kind, "from_setting"):
             return self.settings(typing.cast(type, kind), node)
         if issubclass(kind, enum.Enum):
-            return self.choice({str(member.value): member for member in kind}, node)
+            return self.choice({member.name.lower(): member for member in kind}, node)
         return self.scalar(kind, node)
 
     def items(self, arguments: tuple[Any, ...], node: Node, said: Setting) -> Any:
@@ -365,9 +380,11 @@ def _schema(kind: Any, said: Setting, definitions: dict[str, Any]) -> dict[str, 
         if cls.__name__ not in definitions:
             definitions[cls.__name__] = {}
             definitions[cls.__name__] = _schema_of_settings(cls, definitions)
-        return {"$ref": f"#/$defs/{cls.__name__}"}
+        whole = {"$ref": f"#/$defs/{cls.__name__}"}
+        short = [d for d in declared(cls) if d.name == getattr(cls, "SHORTHAND", None)]
+        return {"anyOf": [*(_schema(d.kind, d.said, definitions) for d in short), whole]} if short else whole
     if issubclass(kind, enum.Enum):
-        return {"enum": [str(member.value) for member in kind]}
+        return {"enum": [member.name.lower() for member in kind]}
     if kind is bool:
         return {"type": "boolean"}
     if kind in (int, float):
@@ -397,7 +414,7 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "to_setting"):
         return {d.name: plain(getattr(value, d.name)) for d in declared(type(value))}
     if isinstance(value, enum.Enum):
-        return str(value.value)
+        return value.name.lower()
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -413,8 +430,10 @@ def example(cls: type) -> str:
     return "\n".join([*head, "", *_example_of_settings(cls)]) + "\n"
 
 
-def _example_of_settings(cls: type) -> Iterator[str]:
+def _example_of_settings(cls: type, instance: Any = None) -> Iterator[str]:
     for d in declared(cls):
+        if instance is not None:
+            d = dataclasses.replace(d, default=getattr(instance, d.name))  # noqa: PLW2901
         yield f"# {d.said.title}: {_told(d.said)}"
         inner = _settings_within(d.kind)
         required = d.default is dataclasses.MISSING
@@ -426,7 +445,7 @@ def _example_of_settings(cls: type) -> Iterator[str]:
 def _example_of_field(d: Declared, inner: type | None) -> Iterator[str]:
     if inner is not None and d.said.example is None:
         origin = typing.get_origin(d.kind)
-        body = list(_example_of_settings(inner))
+        body = list(_example_of_settings(inner, d.default if isinstance(d.default, inner) else None))
         if origin is tuple:
             keys = [index for index, line in enumerate(body) if not line.startswith("#")] or [0]
             marked = [f"{'- ' if index == keys[0] else '  '}{line}" for index, line in enumerate(body)]

@@ -89,6 +89,12 @@ class Node:
             return {key: node.data() for key, node in self.value.items()}
         return [node.data() for node in self.value] if isinstance(self.value, list) else self.value
 
+    def child(self, step: str | int) -> Node | None:
+        """The value at a key of a mapping or a position of a list, or None."""
+        if isinstance(step, str):
+            return self.value.get(step) if isinstance(self.value, dict) else None
+        return self.value[step] if isinstance(self.value, list) and step < len(self.value) else None
+
     def walk(self) -> Iterator[Node]:
         yield self
         children = self.value.values() if isinstance(self.value, dict) else self.value

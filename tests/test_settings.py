@@ -10,7 +10,7 @@ import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jsonschema
 import pytest
@@ -22,8 +22,8 @@ from anonymizer.yamlfile import InvalidFile, parse
 
 
 class Colour(enum.Enum):
-    RED = "red"
-    GREEN = "green"
+    RED = 1
+    GREEN = 2
 
 
 class Even:
@@ -59,6 +59,14 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Then:
+    SHORTHAND: ClassVar = "action"
+
+    action: Literal["cover", "keep"] = setting("Action")
+    margin: float = setting("Margin", default=0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Server:
     """A server.
 
@@ -74,6 +82,7 @@ class Server:
     holidays: tuple[datetime.date, ...] = setting("Holidays", default=())
     file: Path | None = setting("File", default=None, example="x.txt")
     limits: Limits = setting("Limits", factory=Limits)
+    then: Then = setting("Then", factory=lambda: Then(action="cover"))
     users: tuple[User, ...] = setting("Users")
     rates: dict[str, float] = setting("Rates", factory=dict)
     rooms: dict[str, Limits] = setting("Rooms", factory=dict)
@@ -81,6 +90,11 @@ class Server:
     def __post_init__(self) -> None:
         if self.port == 80:
             raise Wrong("port 80 is taken", "port")
+        wrong = [Wrong(f"{u.name} twice", "users", 1, "name") for u in self.users[1:] if u.name == self.users[0].name]
+        if self.port == 81:
+            wrong.append(Wrong("port 81 is taken", "port"))
+        if wrong:
+            raise ExceptionGroup("", wrong)
 
 
 GOOD = "users: [{name: guard, password: env:P}]\n"
@@ -100,6 +114,8 @@ def test_builds_with_defaults_and_values() -> None:
     assert server.rooms == {"hall": Limits()} and server.file == Path("a/b")
     assert server.holidays == (datetime.date(2026, 12, 25),) and server.audio and server.method == "udp"
     assert build(Server, parse(GOOD, "f")).port == 8554
+    assert build(Server, parse(GOOD + "then: keep", "f")).then == Then(action="keep")
+    assert build(Server, parse(GOOD + "then: {action: keep, margin: 1}", "f")).then == Then(action="keep", margin=1.0)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +140,8 @@ def test_builds_with_defaults_and_values() -> None:
         ("limits: {rate: 0}", "2:16", "0 is too small; at least 0.1 Mbit/s"),
         ("limits: {rate: .nan}", "2:16", "finite"),
         ("limits: {size: [1]}", "2:16", "a list of 2"),
+        ("then: kep", "2:7", "Did you mean 'keep'?"),
+        ("then: [keep]", "2:7", "a mapping (action, margin) is due"),
         ("limits: 5", "2:9", "a mapping (rate, size) is due"),
         ("rooms: {hall: {raet: 1}}", "2:16", "Did you mean 'rate'?"),
         ("rates: {a: x}", "2:12", "a number is due"),
@@ -142,6 +160,9 @@ def test_all_problems_are_told_at_once() -> None:
         build(Server, parse("port: 0\nusers:\n  - name: A B\n  - password: 12345\nfoo: 1\n", "f"))
     assert [str(p.mark) for p in caught.value.problems] == ["f:1:7", "f:3:5", "f:3:11", "f:4:5", "f:4:15", "f:5:1"]
     assert "12345" not in str(caught.value)
+    with pytest.raises(InvalidFile) as caught:
+        build(Server, parse("port: 81\nusers:\n- {name: a, password: b}\n- {name: a, password: b}\n", "f"))
+    assert [str(p) for p in caught.value.problems] == ["f:1:7: port 81 is taken", "f:4:10: a twice"]
     with pytest.raises(InvalidFile, match="key 'users' is missing"):
         build(Server, parse("{}", "f"))
     with pytest.raises(InvalidFile, match="a mapping"):
@@ -159,6 +180,7 @@ def test_schema_agrees_with_build() -> None:
         "paths: [a, b]",
         "limits: {size: [1, 2]}",
         "limits: {size: null}",
+        "then: keep",
         "even: 4",
     ]:
         build(Server, parse(GOOD + text, "f"))
