@@ -20,7 +20,7 @@ Command = Callable[[argparse.Namespace], int]
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="anonymizer",
-        description="Replaces faces in video before anyone can store them: files, or cameras on their way to a recorder.",
+        description="Replaces faces in video before anyone can store them: in files, or between camera and recorder.",
         epilog="Exit codes: 0 done, 2 wrong settings or arguments, 3 done in part, 4 source unreadable, "
         "5 model missing or wrong, 6 output cannot be written.",
     )

@@ -97,7 +97,9 @@ _TO_FULL = _limited_to_full()
 class Face:
     """One face in one frame.
 
-    box: where the face is (hairline to chin, ear to ear). score: the detector's, 0–1; that of the last detection where
+    box: what has to be covered: the face (hairline to chin, ear to ear), grown by what the tracker does not know of its
+    place. seen: the face itself, as the detector saw it or the tracker puts it between two sightings; None where it is
+    the box. score: the detector's, 0–1; that of the last detection where
     the tracker bridged a gap. points: float32 (5, 2) right eye, left eye, nose, mouth corners, or None. landmarks:
     float32 (200, 2) as in ``faces.topology``, or None. presence: 0–1, how sure the landmark net is that a face is
     there. yaw, pitch, roll: degrees, or None where the landmarks are missing. seen_at: time of the newest detection
@@ -107,6 +109,7 @@ class Face:
     track: int
     box: Box
     score: float
+    seen: Box | None = None
     points: F32 | None = None
     landmarks: F32 | None = None
     presence: float = 0.0
@@ -122,7 +125,8 @@ class Face:
 class Frame:
     """One picture on its way.
 
-    time: seconds on the camera's clock. pts: in the stream's time base, as it came. planes: to look at; picture: whose
+    time: seconds on the camera's clock, which never jumps. wall: UTC seconds, and clock: who says so. pts: in the
+    stream's time base, as it came. planes: to look at; picture: whose
     planes can be edited. uncertain: why the faces cannot be relied on (the picture must then be covered whole), or "".
     """
 
@@ -133,3 +137,5 @@ class Frame:
     faces: list[Face] = field(default_factory=list)
     picture: Picture | None = None
     uncertain: str = ""
+    wall: float = 0.0
+    clock: str = ""

@@ -97,7 +97,7 @@ def crop_of(face: Face) -> Crop:
         low, high = upright.min(0), upright.max(0)
         x, y = turn.T @ ((low + high) / 2)
         return Crop(float(x), float(y), CROP_SCALE * float((high - low).max()), roll)
-    left, top, width, height = face.box
+    left, top, width, height = face.seen or face.box
     roll = 0.0 if face.points is None else roll_of(face.points)
     longer = max(width, height)
     x = left + width / 2 - _BOX_DROP * longer * np.sin(roll)

@@ -49,11 +49,11 @@ class TrackerSettings:
     start: float = 0.4
     strong: float = 0.5
     sure: float = 0.6
-    hold: float = 0.4
+    hold: float = 0.3
     reach: float = 1.5
     backfill: float = 0.5
     margin: float = 0.12
-    growth: float = 0.5
+    growth: float = 0.3
     most: float = 0.6
     refuted_by: int = 2
 
@@ -228,11 +228,13 @@ class Tracker:
                 continue
             before, after = track.around(time)
             x, y, width, height = map(float, boxes[i])
+            centre_x, centre_y, own_width, own_height = map(float, track.state_at(time))
             faces.append(
                 Face(
                     track.number,
                     (x, y, width, height),
                     before.score,
+                    seen=(centre_x - own_width / 2, centre_y - own_height / 2, own_width, own_height),
                     points=track.points_at(time),
                     seen_at=max(before.time, after.time),
                 )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.packet import Packet
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from anonymizer.errors import SourceError
@@ -57,7 +58,7 @@ class FileSource:
             context.thread_count = threads
             self._converter = Converter()
             self._packets = self._demux()
-            self._waiting: list[av.VideoFrame | av.Packet] = []
+            self._waiting: list[av.VideoFrame | Packet[Stream]] = []
             self.video = self._probe()
         except BaseException:
             self._container.close()
@@ -98,13 +99,13 @@ class FileSource:
             int(first.color_primaries), int(first.color_trc),
         )  # fmt: skip
 
-    def __iter__(self) -> Iterator[Frame | av.Packet]:
+    def __iter__(self) -> Iterator[Frame | Packet[Stream]]:
         time_base = self.video.time_base
         timeline = Timeline(round(1 / (self.video.rate * time_base)), round(1 / time_base))
         index = 0
         last = 0
         for item in self._items():
-            if isinstance(item, av.Packet):
+            if isinstance(item, Packet):
                 yield item
                 continue
             decoded = self._converter.convert(item)
@@ -115,12 +116,12 @@ class FileSource:
             index += 1
         self._tell_what_is_missing(index, last)
 
-    def _items(self) -> Iterator[av.VideoFrame | av.Packet]:
+    def _items(self) -> Iterator[av.VideoFrame | Packet[Stream]]:
         while self._waiting:
             yield self._waiting.pop(0)
         yield from self._packets
 
-    def _demux(self) -> Iterator[av.VideoFrame | av.Packet]:
+    def _demux(self) -> Iterator[av.VideoFrame | Packet[Stream]]:
         """Decoded pictures and audio packets in file order, reading on after whatever cannot be read."""
         self._undecodable = 0
         streams = [s for s in (self._stream, self.audio) if s is not None]
@@ -138,19 +139,21 @@ class FileSource:
                 failures += 1
                 self._undecodable += 1
 
-    def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+    def _decode(self, packet: Packet[Stream]) -> list[av.VideoFrame]:
         try:
-            frames: list[av.VideoFrame] = packet.decode()  # type: ignore[assignment]
+            frames = packet.decode()
         except av.error.FFmpegError:
             self._undecodable += 1
             return []
-        return frames
+        return [frame for frame in frames if isinstance(frame, av.VideoFrame)]
 
     def _tell_what_is_missing(self, count: int, last: int) -> None:
         if self._undecodable:
             self.problems.append(f"{self._undecodable} packets could not be read and are left out")
         if self._converter.rescaled:
-            self.problems.append(f"{self._converter.rescaled} pictures had another size and were scaled to the first one's")
+            self.problems.append(
+                f"{self._converter.rescaled} pictures had another size and were scaled to the first one's"
+            )
         promised, got = self._promised_end(), float(last * self.video.time_base) + 1 / float(self.video.rate)
         if promised is not None and promised - got > max(0.5, 5 / float(self.video.rate)):
             self.problems.append(f"the file promises {promised:.2f} s, its pictures end at {got:.2f} s: it seems cut")

@@ -17,7 +17,7 @@ def planes_of(frame: av.VideoFrame) -> Planes:
 
     def view(index: int, width: int, height: int) -> U8:
         plane = frame.planes[index]
-        return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+        return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, :width]
 
     half = (frame.width + 1) // 2, (frame.height + 1) // 2
     full_range = frame.format.name == "yuvj420p" or frame.color_range == _FULL_RANGE
@@ -25,16 +25,17 @@ def planes_of(frame: av.VideoFrame) -> Planes:
 
 
 class Converter:
-    """Brings decoded frames to 8-bit 4:2:0 with even sides, all of the first one's size. One a thread."""
+    """Brings decoded frames to 8-bit 4:2:0 with even sides, with keep_size all of the first one's. One a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_size: bool = True) -> None:
+        self._keep_size = keep_size
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self.rescaled = 0
 
     def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame itself where nothing has to change."""
-        if self._size is None:
+        if self._size is None or not self._keep_size:
             self._size = frame.width + frame.width % 2, frame.height + frame.height % 2
         width, height = self._size
         same_size = (frame.width, frame.height) == self._size

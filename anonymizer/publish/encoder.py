@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import av
 from av.codec.context import ThreadType
 
 from anonymizer.ingest.file import VideoFormat
+from anonymizer.settings import setting
 
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
-    """How pictures are encoded."""
+    """How pictures are encoded to H.264."""
 
-    preset: str = field(
-        default="superfast",
-        metadata={
-            "title": "x264 preset",
-            "choices": PRESETS,
-            "description": "Slower presets make smaller files for more CPU time.",
-        },
+    preset: Preset = setting(
+        "x264 preset", default="superfast", description="Slower presets make smaller files for more CPU time"
     )
-    crf: int = field(
-        default=23,
-        metadata={
-            "title": "Constant rate factor",
-            "minimum": 0,
-            "maximum": 51,
-            "description": "Quality: smaller is better and larger. 18 is hard to tell from the source.",
-        },
+    crf: int = setting(
+        "Constant rate factor", default=23, minimum=0, maximum=51, description="Quality: smaller is better and larger"
     )
-    threads: int = field(
-        default=0,
-        metadata={"title": "Encoder threads", "minimum": 0, "maximum": 64, "description": "0 leaves it to x264."},
+    threads: int = setting(
+        "Threads", default=0, minimum=0, maximum=64, description="Threads of the encoder; 0 leaves it to x264"
     )
 
 

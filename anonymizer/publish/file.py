@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
+from av.packet import Packet
+from av.stream import Stream
 
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.frame import Frame
@@ -67,7 +70,7 @@ class FileSink:
         picture = prepare(frame.picture.finish(), frame.pts + round(self._shift / self._time_base), self._time_base)
         self._mux(self._stream.encode(picture))
 
-    def write_audio(self, packet: av.Packet) -> None:
+    def write_audio(self, packet: Packet[Stream]) -> None:
         """Pass on an undecoded audio packet of the stream given at the start."""
         assert self._audio is not None and packet.time_base is not None
         ticks = round((self._shift or 0) / packet.time_base)
@@ -76,7 +79,7 @@ class FileSink:
         packet.stream = self._audio
         self._mux([packet])
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _mux(self, packets: list[Packet[Stream]]) -> None:
         try:
             for packet in packets:
                 self.bytes_written += packet.size
@@ -95,10 +98,8 @@ class FileSink:
 
     def abort(self) -> None:
         """Leave nothing behind."""
-        try:
+        with contextlib.suppress(OSError, av.error.FFmpegError):  # what it could not write is being thrown away
             self._container.close()
-        except (OSError, av.error.FFmpegError):
-            pass  # what it could not write is being thrown away
         self._part.unlink(missing_ok=True)
 
 
@@ -116,4 +117,6 @@ def container_of(path: Path) -> str:
         return CONTAINERS[path.suffix.lower()]
     except KeyError:
         known = " ".join(sorted(CONTAINERS))
-        raise ConfigError(f"{path}: '{path.suffix}' is no kind of file that can be written; use one of {known}") from None
+        raise ConfigError(
+            f"{path}: '{path.suffix}' is no kind of file that can be written; use one of {known}"
+        ) from None

@@ -1,0 +1,106 @@
+"""The configuration file: every setting of the proxy, declared once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from anonymizer import settings, yamlfile
+from anonymizer.publish.encoder import EncoderSettings
+from anonymizer.settings import Secret, Wrong, setting
+
+Provider = Literal[
+    "cpu", "cuda", "tensorrt", "rocm", "migraphx", "openvino", "coreml", "qnn", "directml", "xnnpack", "acl", "cann"
+]
+
+CAMERA_NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacesSettings:
+    """How faces are found and followed."""
+
+    detector: str = setting(
+        "Detector",
+        default="auto",
+        description="A name from `anonymizer models list`, an ONNX file, or auto: yunet_n if fetched, else our own",
+    )
+    second_detector: str = setting(
+        "Second detector", default="", description="Asked as well in thorough mode, such as centerface; empty for none"
+    )
+    landmarks: str = setting(
+        "Landmarks", default="auto", description="An ONNX file, or auto: our own. Replaced faces need them"
+    )
+    size: int = setting(
+        "Detector input",
+        default=960,
+        minimum=160,
+        maximum=3840,
+        unit="pixels",
+        description="Longer side of the picture that the detector sees; larger finds smaller faces for more CPU time",
+    )
+    lookahead: float = setting(
+        "Look-ahead",
+        default=0.5,
+        minimum=0,
+        maximum=5,
+        unit="seconds",
+        description="How long a frame waits, so that a face found late is covered from its first frame; 0 for viewing",
+    )
+    thorough: bool = setting(
+        "Thorough",
+        default=False,
+        description="Every frame at full size and mirrored too. For files that matter; far too slow for live streams",
+    )
+    providers: tuple[Provider, ...] = setting(
+        "Execution providers",
+        default=("cpu",),
+        single=True,
+        description="Of onnxruntime, the preferred first; what is missing is replaced by the CPU",
+    )
+    threads: int = setting("Threads", default=1, minimum=1, maximum=64, description="Threads of one run of a model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentitySettings:
+    """Who stands in for the people in the picture."""
+
+    key: Secret | None = setting(
+        "Bank key",
+        default=None,
+        description="Secret from which the new faces are drawn, 32 hexadecimal digits or more. Without one a new key is "
+        "drawn at each start, and nothing links one start's faces with another's",
+        example="env:ANONYMIZER_BANK_KEY",
+    )
+    model: str = setting("Face model", default="auto", description="A face model file, or auto: our own")
+
+    def bank_key(self) -> bytes | None:
+        """The key's bytes. ConfigError where it is missing, ValueError where it is no key."""
+        if self.key is None:
+            return None
+        text = self.key.reveal()
+        if not re.fullmatch(r"([0-9a-fA-F]{2}){16,}", text):
+            raise ValueError("the bank key must be hexadecimal, 32 digits or more")
+        return bytes.fromhex(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of anonymizer. Every key may be left out."""
+
+    faces: FacesSettings = setting("Faces", default=FacesSettings())
+    identity: IdentitySettings = setting("Identities", default=IdentitySettings())
+    encoder: EncoderSettings = setting("Encoder", default=EncoderSettings())
+    rules: str = setting(
+        "Rules", default="", description="A rules file, or the name of a shipped one; empty replaces every face"
+    )
+
+
+def load(path: Path) -> Config:
+    """The configuration in a file. Raises ConfigError with every problem found, each with line and column."""
+    return settings.build(Config, yamlfile.read(path))
+
+
+__all__ = ["CAMERA_NAME", "Config", "FacesSettings", "IdentitySettings", "Wrong", "load"]

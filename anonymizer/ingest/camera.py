@@ -1,0 +1,243 @@
+"""Live sources: RTSP cameras, V4L2 devices, and files that play in a loop at their own pace."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from random import Random
+from threading import Event
+from typing import Literal, Protocol
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import av
+from av.codec.context import ThreadType
+from av.packet import Packet
+from av.stream import Stream
+
+from anonymizer.errors import SourceError
+from anonymizer.frame import Frame
+from anonymizer.ingest.backoff import REFUSED, Backoff
+from anonymizer.ingest.clock import CameraClock
+from anonymizer.ingest.file import FileSource
+from anonymizer.ingest.picture import Converter, Picture
+from anonymizer.ingest.timestamps import Timeline
+from anonymizer.settings import Secret, setting
+
+log = logging.getLogger(__name__)
+
+_TICK = 1.0  # seconds after which a silent read comes back, so that the stop flag is seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """Where a camera's pictures come from."""
+
+    url: Secret = setting(
+        "Address",
+        description="rtsp:// or rtsps:// address, /dev/video0, or a file that then plays in a loop",
+        example="rtsp://192.168.1.20/stream1",
+    )
+    user: str = setting("User", default="", description="The camera's user; better here than in the address")
+    password: Secret | None = setting("Password", default=None, description="That user's", example="env:GATE_PASSWORD")
+    transport: Literal["tcp", "udp"] = setting("Transport", default="tcp", description="UDP loses packets; TCP waits")
+    open_timeout: float = setting("Opening timeout", default=10.0, minimum=1, maximum=60, unit="seconds")
+    silence: float = setting(
+        "Silence",
+        default=3.0,
+        minimum=1,
+        maximum=60,
+        unit="seconds",
+        description="A camera that sends nothing for so long counts as lost",
+    )
+
+    def address(self) -> str:
+        """The address with user and password, for the demuxer only: never to be logged."""
+        url = self.url.reveal()
+        if not self.user:
+            return url
+        parts = urlsplit(url)
+        password = "" if self.password is None else ":" + quote(self.password.reveal(), safe="")
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{quote(self.user, safe='')}{password}@{host}"))
+
+    def shown(self) -> str:
+        """The address without user, password and query: what may be logged."""
+        parts = urlsplit(self.url.reveal())
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+class Loss(Enum):
+    """Why a camera's stream ended."""
+
+    UNREACHABLE = "cannot be reached"
+    REFUSED = "refuses the password"
+    ENDED = "ended the stream"
+    FROZEN = "sends nothing any more"
+    BROKEN = "sends what cannot be decoded"
+
+
+class CameraLost(SourceError):
+    """A camera's stream ended, or never began."""
+
+    def __init__(self, where: str, loss: Loss, detail: str = "") -> None:
+        super().__init__(f"{where} {loss.value}" + (f" ({detail})" if detail else ""))
+        self.loss = loss
+
+
+class Receiver(Protocol):
+    """Takes what a camera sends; its methods return at once."""
+
+    def connected(self) -> None: ...
+
+    def frame(self, frame: Frame) -> None: ...
+
+    def audio(self, packet: Packet[Stream]) -> None: ...
+
+    def lost(self, error: CameraLost) -> None: ...
+
+
+def keep_streaming(source: SourceSettings, receiver: Receiver, stop: Event, *, audio: bool = False) -> None:
+    """Stream from the camera until stop is set; whenever it is lost, tell the receiver and try again."""
+    backoff = Backoff(random=Random())
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            stream(source, receiver, stop, audio=audio)
+            return
+        except CameraLost as error:
+            receiver.lost(error)
+            if time.monotonic() - began > 10:
+                backoff.succeeded()
+            stop.wait(REFUSED if error.loss is Loss.REFUSED else backoff.failed())
+
+
+def stream(source: SourceSettings, receiver: Receiver, stop: Event, *, audio: bool = False) -> None:
+    """One connection: returns when stop is set, raises CameraLost when the stream ends for another reason."""
+    where = source.shown()
+    scheme = urlsplit(where).scheme
+    if scheme in ("rtsp", "rtsps"):
+        options = {"rtsp_transport": source.transport, "fpsprobesize": "0"}
+        _Connection(source.address(), where, None, options, source, receiver, stop).run(audio)
+    elif where.startswith("/dev/"):
+        _Connection(where, where, "v4l2", {}, source, receiver, stop).run(False)
+    else:
+        _play(Path(where), where, receiver, stop)
+
+
+class _Connection:
+    def __init__(
+        self,
+        address: str,
+        where: str,
+        kind: str | None,
+        options: dict[str, str],
+        source: SourceSettings,
+        receiver: Receiver,
+        stop: Event,
+    ) -> None:
+        self._where, self._source, self._receiver, self._stop = where, source, receiver, stop
+        try:
+            self._container = av.open(address, format=kind, options=options, timeout=(source.open_timeout, _TICK))
+        except av.error.HTTPUnauthorizedError as error:
+            raise CameraLost(where, Loss.REFUSED) from error
+        except (OSError, av.error.FFmpegError) as error:
+            raise CameraLost(where, Loss.UNREACHABLE, error.strerror or "") from error
+
+    def run(self, audio: bool) -> None:
+        try:
+            videos = self._container.streams.video
+            if not videos:
+                raise CameraLost(self._where, Loss.BROKEN, "there is no video in it")
+            video = videos[0]
+            video.thread_type = ThreadType.SLICE  # frame threads would keep a picture back
+            video.codec_context.thread_count = 1
+            sound = next(iter(self._container.streams.audio), None) if audio else None
+            self._read(video, sound)
+        finally:
+            self._container.close()
+
+    def _read(self, video: av.VideoStream, sound: av.AudioStream | None) -> None:
+        base = video.time_base
+        assert base is not None
+        rate = video.average_rate or video.guessed_rate or 25
+        timeline = Timeline(round(1 / (rate * base)), round(1 / base))
+        clock, converter = CameraClock(), Converter(keep_size=False)
+        streams = [s for s in (video, sound) if s is not None]
+        heard, pictures, undecodable = time.monotonic(), 0, 0
+        while True:
+            try:
+                for packet in self._container.demux(*streams):
+                    if self._stop.is_set():
+                        return
+                    if packet.size == 0:
+                        continue
+                    if packet.stream is sound:
+                        self._receiver.audio(packet)
+                        continue
+                    if packet.has_sidedata("prft"):
+                        clock.producer_reference(bytes(packet.get_sidedata("prft")), packet.pts, base)
+                    try:
+                        frames = packet.decode()
+                    except av.error.FFmpegError:
+                        undecodable += 1
+                        if undecodable > 500 and not pictures:
+                            raise CameraLost(self._where, Loss.BROKEN) from None
+                        continue
+                    for decoded in frames:
+                        assert isinstance(decoded, av.VideoFrame)
+                        if not pictures:
+                            self._receiver.connected()
+                        heard = time.monotonic()
+                        picture = converter.convert(decoded)
+                        pts = timeline.stamp(picture.pts)
+                        seconds, wall = clock.at(float(pts * base), time.time())
+                        picture.pts, picture.time_base = pts, base
+                        upright = Picture(picture)
+                        self._receiver.frame(
+                            Frame(
+                                pictures, pts, seconds, upright.planes(), picture=upright, wall=wall, clock=clock.source
+                            )
+                        )
+                        pictures += 1
+                    if time.monotonic() - heard > self._source.silence:
+                        raise CameraLost(self._where, Loss.BROKEN if undecodable else Loss.FROZEN)
+                raise CameraLost(self._where, Loss.ENDED)
+            except av.error.ExitError:  # nothing came within a tick
+                if self._stop.is_set():
+                    return
+                if time.monotonic() - heard > self._source.silence:
+                    raise CameraLost(self._where, Loss.FROZEN) from None
+            except (OSError, av.error.FFmpegError) as error:
+                raise CameraLost(self._where, Loss.ENDED, error.strerror or "") from error
+
+
+def _play(
+    path: Path, where: str, receiver: Receiver, stop: Event, sleep: Callable[[float], object] | None = None
+) -> None:
+    """Play a file in a loop, each picture at its time."""
+    wait = sleep or stop.wait
+    start = time.time()
+    offset, index = 0.0, 0
+    receiver.connected()
+    while not stop.is_set():
+        try:
+            with FileSource(path, threads=1) as source:
+                first, last = None, 0.0
+                for item in source:
+                    if stop.is_set():
+                        return
+                    if not isinstance(item, Frame):
+                        continue
+                    first = item.time if first is None else first
+                    last = item.time - first
+                    wall = start + offset + last
+                    wait(max(0.0, wall - time.time()))
+                    receiver.frame(replace(item, index=index, time=wall, wall=wall, clock="system"))
+                    index += 1
+                offset += last + 1 / float(source.video.rate)
+        except SourceError as error:
+            raise CameraLost(where, Loss.UNREACHABLE, str(error)) from error

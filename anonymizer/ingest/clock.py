@@ -1,0 +1,44 @@
+"""One clock a camera: what its pictures' times are in UTC, and who says so."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+
+_PRODUCER_REFERENCE = struct.Struct("<qi")  # AVProducerReferenceTime: microseconds since 1970, flags
+BELIEVABLE = 60.0
+"""Seconds that a camera's clock may differ from ours before ours is taken instead."""
+
+
+class CameraClock:
+    """Anchors stream times at the arrival of the first picture, and knows the camera's own clock where it tells it.
+
+    Stream times are seconds. source: ``camera`` (RTCP sender reports), ``arrival`` (our clock), or ``arrival, the
+    camera's clock is wrong``.
+    """
+
+    def __init__(self) -> None:
+        self._anchor: float | None = None
+        self._camera: float | None = None
+        self.source = "arrival"
+
+    def producer_reference(self, data: bytes, pts: int | None, time_base: Fraction) -> None:
+        """Note a packet's producer reference time, as libavformat attaches it after a sender report."""
+        if pts is None or len(data) < _PRODUCER_REFERENCE.size:
+            return
+        microseconds, _ = _PRODUCER_REFERENCE.unpack_from(data)
+        self._camera = microseconds / 1e6 - float(pts * time_base)
+
+    def at(self, stream_time: float, now: float) -> tuple[float, float]:
+        """(seconds that never jump, UTC seconds) of a picture whose stream says stream_time and that came at now."""
+        if self._anchor is None:
+            self._anchor = now - stream_time
+        steady = self._anchor + stream_time
+        if self._camera is None:
+            return steady, steady
+        wall = self._camera + stream_time
+        if abs(wall - now) > BELIEVABLE:
+            self.source = "arrival, the camera's clock is wrong"
+            return steady, steady
+        self.source = "camera"
+        return steady, wall

@@ -1,0 +1,179 @@
+"""Painting a frame: each face once, as its action says, and solid wherever a replacement fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from anonymizer.frame import Box, Face, Planes
+from anonymizer.synthesis import blend, cover
+from anonymizer.synthesis.bank import Identity
+from anonymizer.synthesis.swapper import Drawing, Order, Swapper
+
+COVERS: dict[str, Callable[[Planes, Box], Box | None]] = {
+    "blur": cover.blur,
+    "pixelate": cover.pixelate,
+    "solid": cover.solid,
+    "silhouette": cover.silhouette,
+}
+
+ENOUGH = 0.8
+"""A drawing must hide this share of the face's box; one that hides less is covered solid."""
+
+SAME = 0.55
+"""Two boxes to be replaced that overlap by more (intersection over union) are one face, drawn once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A face that was to be replaced and is covered solid. error: the exception, None where the swapper declined."""
+
+    track: int
+    reason: str
+    error: Exception | None = None
+
+
+def paint(
+    planes: Planes,
+    faces: Sequence[Face],
+    swapper: Swapper | None,
+    identity_of: Callable[[Face], Identity],
+    time: float,
+) -> list[Fallback]:
+    """Paint the frame's faces on its planes, in place, and set their ``method`` and ``painted``.
+
+    Each face's ``action`` says what happens: ``keep`` leaves it, ``replace`` draws the face of identity_of(face) over
+    it, the others are those of COVERS; anything else counts as ``solid``. All replacements are drawn from the
+    untouched picture, then weaker covers are painted, replacements laid over, stronger covers last, so that where
+    faces overlap both stay hidden. time: seconds on the camera's clock. No exception of the swapper leaves: its face
+    is covered solid and the reason returned.
+    """
+    methods = {id(face): face.action if face.action in ("keep", "replace", *COVERS) else "solid" for face in faces}
+    wanted = [face for face in faces if methods[id(face)] == "replace"]
+    drawings, fallbacks, twins = _draw(planes, wanted, swapper, identity_of, time)
+    for face in wanted:
+        if id(face) not in drawings and id(face) not in twins:
+            methods[id(face)] = "solid"
+
+    for method in ("blur", "pixelate", "replace", "solid", "silhouette"):
+        for face in faces:
+            if methods[id(face)] != method:
+                continue
+            if method != "replace":
+                face.painted = COVERS[method](planes, face.box)
+            elif id(face) in drawings:
+                placed = drawings[id(face)]
+                blend.lay(placed.drawing, planes.region(*placed.rectangle))
+                face.painted = _bounds(placed.drawing, *placed.rectangle[:2])
+    for face in faces:
+        face.method = methods[id(face)]
+        if id(face) in twins:
+            face.painted = twins[id(face)].painted
+    return fallbacks
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A drawing and the rectangle (x0, y0, x1, y1) of the picture it belongs to."""
+
+    drawing: Drawing
+    rectangle: tuple[int, int, int, int]
+
+
+def _draw(
+    planes: Planes,
+    faces: Sequence[Face],
+    swapper: Swapper | None,
+    identity_of: Callable[[Face], Identity],
+    time: float,
+) -> tuple[dict[int, _Placed], list[Fallback], dict[int, Face]]:
+    """Drawings by the face's id; what is to be covered instead; and faces that the drawing of another one hides."""
+    if swapper is None:
+        return {}, [Fallback(face.track, "no swapper") for face in faces], {}
+    single: list[Face] = []
+    twins: dict[int, Face] = {}
+    # The older track first: of two boxes on one face the same one is drawn from frame to frame.
+    for face in sorted(faces, key=lambda face: face.track):
+        twin = next((other for other in single if _iou(other.box, face.box) > SAME), None)
+        if twin is None:
+            single.append(face)
+        else:
+            twins[id(face)] = twin
+    drawings: dict[int, _Placed] = {}
+    fallbacks: list[Fallback] = []
+    for face, result in zip(single, _attempt(planes, single, swapper, identity_of, time), strict=True):
+        if isinstance(result, _Placed):
+            drawings[id(face)] = result
+        elif isinstance(result, Exception):
+            fallbacks.append(Fallback(face.track, f"not drawn: {type(result).__name__}: {result}", result))
+        else:
+            fallbacks.append(Fallback(face.track, result))
+    return drawings, fallbacks, {key: twin for key, twin in twins.items() if id(twin) in drawings}
+
+
+def _attempt(
+    planes: Planes, faces: Sequence[Face], swapper: Swapper, identity_of: Callable[[Face], Identity], time: float
+) -> list[_Placed | str | Exception]:
+    """For each face its drawing, why it is declined, or what went wrong.
+
+    The one place where a swapper's exceptions are caught: whatever they are, the face is covered. If a batch fails, its
+    faces are drawn one by one, so that only those are lost that cannot be drawn.
+    """
+    try:
+        return _batch(planes, faces, swapper, identity_of, time)
+    except Exception as error:
+        if len(faces) == 1:
+            return [error]
+    return [_attempt(planes, [face], swapper, identity_of, time)[0] for face in faces]
+
+
+def _batch(
+    planes: Planes, faces: Sequence[Face], swapper: Swapper, identity_of: Callable[[Face], Identity], time: float
+) -> list[_Placed | str | Exception]:
+    results: list[_Placed | str | Exception] = [swapper.refusal(face) for face in faces]
+    chosen = [i for i, refused in enumerate(results) if not refused]
+    rectangles, orders = [], []
+    for i in chosen:
+        face = faces[i]
+        if face.landmarks is None:
+            raise ValueError("a face without landmarks was not declined")
+        rectangle = planes.clip(*swapper.reach(face))
+        shifted = face.landmarks - np.array(rectangle[:2], np.float32)
+        rectangles.append(rectangle)
+        orders.append(Order(planes.region(*rectangle), shifted, face.pose, identity_of(face), face.track))
+    drawings = swapper.draw(orders, time)
+    for i, order, drawing, rectangle in zip(chosen, orders, drawings, rectangles, strict=True):
+        shapes = [p.shape for p in (drawing.planes.y, drawing.planes.u, drawing.planes.v, drawing.weight)]
+        crop = order.crop
+        if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
+            raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
+        hidden = _share(faces[i].seen or faces[i].box, _bounds(drawing, *rectangle[:2]), planes)
+        results[i] = _Placed(drawing, rectangle) if hidden >= ENOUGH else f"only {hidden:.0%} of the box would be hidden"
+    return results
+
+
+def _bounds(drawing: Drawing, x0: int, y0: int) -> Box | None:
+    """Where the drawing's weight is one half or more, in pixels of the picture."""
+    x, y, w, h = cv2.boundingRect((drawing.weight >= 128).view(np.uint8))
+    return (float(x0 + x), float(y0 + y), float(w), float(h)) if w and h else None
+
+
+def _share(box: Box, hidden: Box | None, planes: Planes) -> float:
+    """How much of the box, as far as it lies in the picture, the rectangle hides."""
+    x, y, w, h = box
+    left, top = max(0.0, x), max(0.0, y)
+    right, bottom = min(planes.width, x + w), min(planes.height, y + h)
+    area = max(0.0, right - left) * max(0.0, bottom - top)
+    if hidden is None or area == 0:
+        return 0.0
+    a, b, c, d = hidden
+    return max(0.0, min(right, a + c) - max(left, a)) * max(0.0, min(bottom, b + d) - max(top, b)) / area
+
+
+def _iou(a: Box, b: Box) -> float:
+    wide = max(0.0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
+    high = max(0.0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
+    return wide * high / (a[2] * a[3] + b[2] * b[3] - wide * high + 1e-9)
