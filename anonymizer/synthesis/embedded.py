@@ -92,7 +92,7 @@ class EmbeddedSwapper:
         distance = float(np.hypot(*(eyes[1] - eyes[0])))
         if distance < self.settings.smallest:
             return f"eye distance {distance:.1f} px"
-        x, y, w, h = face.box
+        x, y, w, h = face.seen or face.box
         low, high = face.landmarks.min(0), face.landmarks.max(0)
         shared = max(0.0, min(x + w, high[0]) - max(x, low[0])) * max(0.0, min(y + h, high[1]) - max(y, low[1]))
         if shared < 0.5 * min(w * h, float((high - low).prod())) or float((high - low).max()) > 2 * max(w, h):
