@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from datetime import date
+from pathlib import Path
 
-from anonymizer import registry
+from anonymizer import registry, resources, settings
 from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import ConfigError
 from anonymizer.faces.detectors import Detector, load_detector
@@ -12,7 +14,9 @@ from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.schedule import ScheduleSettings
 from anonymizer.faces.tracker import TrackerSettings
-from anonymizer.pipeline import Decides, Pipeline
+from anonymizer.pipeline import Pipeline
+from anonymizer.policy import Action, Policy, RuleSet
+from anonymizer.policy import load as load_rules
 from anonymizer.synthesis.bank import Bank, FaceModel
 from anonymizer.synthesis.cast import Cast
 from anonymizer.synthesis.embedded import EmbeddedSwapper
@@ -28,22 +32,47 @@ def _detector(faces: FacesSettings, choice: str) -> Detector:
     return load_detector(registry.resolve("detector", choice), threads=faces.threads, providers=faces.providers)
 
 
-def pipeline(config: Config, policy: Decides, *, camera: str, epoch: int = 0, replace: bool = True) -> Pipeline:
-    """The stages of one source. replace: whether any rule may ask for replacement; without, its models stay unread.
+def rules(name: str) -> RuleSet:
+    """The rules in a file, or the shipped ones of that name; without a name every face is replaced."""
+    if not name:
+        return RuleSet()
+    path = Path(name)
+    if not path.suffix:
+        path = resources.folder("rules") / f"{name}.yaml"
+        if not path.is_file():
+            shipped = sorted(p.stem for p in path.parent.glob("*.yaml"))
+            raise ConfigError(f"rules: there are no shipped rules {name!r}.{settings.hint(name, shipped)}")
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: the rules cannot be read: {error.strerror}") from error
+    return load_rules(text, str(path), today=date.today(), read=lambda file: (path.parent / file).read_bytes())
+
+
+def replaces(rules: RuleSet) -> bool:
+    """Whether the rules ever replace a face, so that its models are needed."""
+    return Action.REPLACE in (rules.default.action, *(rule.then.action for rule in rules.rules))
+
+
+def pipeline(config: Config, policy: Policy, *, camera: str, epoch: int = 0, replace: bool = True) -> Pipeline:
+    """The stages of one source. replace: whether the rules may ever ask for it; without, its models stay unread.
 
     ModelError where a model is missing or wrong, ConfigError where the bank key is none.
     """
     faces = config.faces
     first, second = detectors(faces)
     schedule = ScheduleSettings(size=faces.size, first_size=max(faces.size, ScheduleSettings.first_size))
-    finder = Finder(first, FinderSettings(faces.lookahead, thorough=faces.thorough, schedule=schedule, tracker=TrackerSettings(margin=0.0)), second)
-    landmarker, swapper = None, None
-    model = FaceModel.load(registry.resolve("face-model", config.identity.model))
+    # What is covered beyond the face is the policy's to say: the tracker adds only what it does not know.
+    finding = FinderSettings(
+        faces.lookahead, thorough=faces.thorough, schedule=schedule, tracker=TrackerSettings(margin=0.0)
+    )
     try:
         key = config.identity.bank_key() or secrets.token_bytes(32)
     except ValueError as error:
         raise ConfigError(f"identity.key: {error}") from error
+    model = FaceModel.load(registry.resolve("face-model", config.identity.model))
+    landmarker, swapper = None, None
     if replace:
         landmarker = Landmarker(registry.resolve("landmarks", faces.landmarks), threads=faces.threads)
         swapper = EmbeddedSwapper(model)
-    return Pipeline(finder, landmarker, policy, swapper, Cast(Bank(model, key), camera, epoch))
+    return Pipeline(Finder(first, finding, second), landmarker, policy, swapper, Cast(Bank(model, key), camera, epoch))

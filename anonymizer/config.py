@@ -70,7 +70,7 @@ class IdentitySettings:
     key: Secret | None = setting(
         "Bank key",
         default=None,
-        description="Secret from which the new faces are drawn, 32 hexadecimal digits or more. Without one a new key is "
+        description="Secret from which the new faces are drawn, 32 hexadecimal digits or more. Without it a new one is "
         "drawn at each start, and nothing links one start's faces with another's",
         example="env:ANONYMIZER_BANK_KEY",
     )

@@ -103,7 +103,8 @@ class Face:
     the tracker bridged a gap. points: float32 (5, 2) right eye, left eye, nose, mouth corners, or None. landmarks:
     float32 (200, 2) as in ``faces.topology``, or None. presence: 0–1, how sure the landmark net is that a face is
     there. yaw, pitch, roll: degrees, or None where the landmarks are missing. seen_at: time of the newest detection
-    that the box rests on, seconds on the camera's clock. action, method, rule: filled by ``policy`` and ``synthesis``.
+    that the box rests on, seconds on the camera's clock. action, rule, margin: what the policy says, margin as share of
+    the box on each side; method, painted: what ``synthesis`` did, and the rectangle it did it to.
     """
 
     track: int
@@ -118,6 +119,7 @@ class Face:
     action: str = ""
     method: str = ""
     rule: str = ""
+    margin: float = 0.1
     painted: Box | None = None
 
 

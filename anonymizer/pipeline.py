@@ -1,6 +1,6 @@
 """The way of one camera's frames: find the faces, let the policy decide, paint. Read this first.
 
-    pipeline = Pipeline(finder, landmarker, policy, swapper, identity_of)
+    pipeline = Pipeline(finder, landmarker, policy, swapper, cast)
     for frame in source:
         for done in pipeline.push(frame):
             encoder.write(done)
@@ -14,17 +14,18 @@ fails in it, the picture is covered whole before it is handed on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol
+
+import numpy as np
 
 from anonymizer.faces.finder import Finder, Ready
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.pose import pose_of
 from anonymizer.faces.smoothing import Smoother
-from anonymizer.frame import Face, Frame
+from anonymizer.frame import Frame, Planes
+from anonymizer.policy import Policy
 from anonymizer.synthesis import cover
-from anonymizer.synthesis.bank import Identity
+from anonymizer.synthesis.cast import Cast
 from anonymizer.synthesis.paint import paint
 from anonymizer.synthesis.swapper import Swapper
 
@@ -34,30 +35,17 @@ SMALLEST = 14
 """Pixels: boxes that are less high get no landmarks, since nothing could be drawn there."""
 
 
-class Decides(Protocol):
-    """The policy as the frame path sees it."""
-
-    def decide(self, frame: Frame) -> None:
-        """Set action and rule of each face. Asked when the frame is painted, so that waiting frames obey new rules."""
-        ...
-
-
 class Pipeline:
     """One source's stages, wired. ``seconds`` adds up the wall time of each stage."""
 
     def __init__(
-        self,
-        finder: Finder,
-        landmarker: Landmarker | None,
-        policy: Decides,
-        swapper: Swapper | None,
-        identity_of: Callable[[Face], Identity],
+        self, finder: Finder, landmarker: Landmarker | None, policy: Policy, swapper: Swapper | None, cast: Cast
     ) -> None:
         self._finder = finder
         self._landmarker = landmarker
-        self._policy = policy
+        self.policy = policy
         self._swapper = swapper
-        self._identity_of = identity_of
+        self._cast = cast
         self._smoother = Smoother()
         self.seconds = {"detect and track": 0.0, "landmarks": 0.0, "decide": 0.0, "paint": 0.0}
 
@@ -82,30 +70,42 @@ class Pipeline:
                 log.exception("a frame could not be painted and is covered whole")
                 frame.uncertain = f"painting failed: {error}"
         if frame.uncertain:
-            assert frame.picture is not None
-            frame.planes = frame.picture.edit()
-            cover.privacy(frame.planes)
-            for face in frame.faces:
-                face.action = face.method = "privacy"
-                face.painted = face.box
+            self._cover_whole(frame)
         return frame
 
     def _decide_and_paint(self, frame: Frame) -> None:
         start = perf_counter()
         self._locate(frame)
         located = perf_counter()
-        self._policy.decide(frame)
+        verdict = self.policy.decide(frame)
         decided = perf_counter()
-        if any(face.action != "keep" for face in frame.faces):
-            assert frame.picture is not None
-            frame.planes = frame.picture.edit()
-            fallbacks = paint(frame.planes, frame.faces, self._swapper, self._identity_of, frame.time)
-            for one in fallbacks:
+        if verdict.whole:
+            self._cover_whole(frame)
+        elif verdict.masks or any(face.action != "keep" for face in frame.faces):
+            for face, decision in zip(frame.faces, verdict.faces, strict=True):
+                face.margin = decision.margin
+            planes = self._edit(frame)
+            cast = self._cast.scene(frame, verdict)
+            for one in paint(planes, frame.faces, self._swapper, cast, frame.time):
                 if one.error is not None:
                     log.warning("a face is covered instead of replaced: %s", one.reason)
+            for outline in verdict.masks:
+                cover.polygon(planes, np.array(outline) * (planes.width, planes.height))
         self.seconds["landmarks"] += located - start
         self.seconds["decide"] += decided - located
         self.seconds["paint"] += perf_counter() - decided
+
+    @staticmethod
+    def _edit(frame: Frame) -> Planes:
+        assert frame.picture is not None
+        frame.planes = frame.picture.edit()
+        return frame.planes
+
+    def _cover_whole(self, frame: Frame) -> None:
+        cover.privacy(self._edit(frame))
+        for face in frame.faces:
+            face.action = face.action or "privacy"
+            face.method, face.painted = "privacy", face.box
 
     def _locate(self, frame: Frame) -> None:
         """Landmarks and pose of the faces that are large enough to be replaced."""

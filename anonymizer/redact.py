@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from anonymizer import settings
-from anonymizer.assembly import pipeline
+from anonymizer.assembly import pipeline, replaces
 from anonymizer.config import Config
 from anonymizer.errors import ConfigError
 from anonymizer.frame import Frame
 from anonymizer.ingest.file import FileSource
-from anonymizer.pipeline import Decides
+from anonymizer.policy import Policy, RuleSet
 from anonymizer.publish.file import FileSink, container_of
 from anonymizer.report import Report
 
@@ -43,24 +43,24 @@ def redact(
     source: Path,
     target: Path,
     config: Config,
-    policy: Decides,
+    rules: RuleSet,
     *,
-    replace: bool = True,
     report: Path | None = None,
     audio: bool = False,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Summary:
     """Anonymise source into target; both appear whole or not at all, the report too.
 
-    policy decides what happens to each face; replace says whether it may ask for replacement. progress is told frames
-    done and expected. Raises SourceError, ConfigError, ModelError, PublishError; then nothing is left behind.
+    rules say what happens to each face; they have no wall clock here. progress is told frames done and expected.
+    Raises SourceError, ConfigError, ModelError, PublishError; then nothing is left behind.
     """
     container_of(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise ConfigError(f"{target}: source and output are the same file; name another output")
     summary = Summary()
     with FileSource(source, audio=audio) as reader:
-        stages = pipeline(config, policy, camera=source.name, replace=replace)
+        policy = Policy(rules, source.stem, epoch=None)
+        stages = pipeline(config, policy, camera=source.stem, replace=replaces(rules))
         notes = Report(report, str(source), _settings(config)) if report is not None else None
         try:
             sink = FileSink(target, reader.video, config.encoder, reader.audio)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from anonymizer import config
-from anonymizer.frame import Frame
+from anonymizer import assembly, config
+from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.publish.encoder import Preset
 from anonymizer.redact import Summary, redact
 
@@ -27,30 +28,24 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument("--config", type=Path, metavar="FILE", help="settings; `anonymizer config example` shows all")
     command.add_argument("--report", type=Path, metavar="FILE", help="write what was done to each face, as JSON")
     command.add_argument("--method", choices=_METHODS, help="what happens to every face, instead of what the rules say")
-    command.add_argument("--preset", choices=Preset.__args__, help="of x264")
+    command.add_argument("--preset", choices=get_args(Preset), help="of x264")
     command.add_argument("--crf", type=int, help="quality, 0 to 51; smaller is better and larger")
     command.add_argument("--thorough", action="store_true", help="look at every frame at full size, and mirrored too")
-    command.add_argument("--audio", choices=("drop", "copy"), default="drop", help="voices tell on people (default: drop)")
+    command.add_argument(
+        "--audio", choices=("drop", "copy"), default="drop", help="voices tell on people (default: drop)"
+    )
     command.add_argument("--json", action="store_true", help="print the summary as JSON, and no progress bar")
     command.set_defaults(command=_run)
 
 
-@dataclass(frozen=True)
-class _Everyone:
-    """The policy of --method: the same for every face."""
-
-    action: str
-
-    def decide(self, frame: Frame) -> None:
-        for face in frame.faces:
-            face.action, face.rule = self.action, "default"
-
-
 def _run(given: argparse.Namespace) -> int:
     settings = _settings(given)
-    method = given.method or "replace"
-    arguments = (given.source, given.target, settings, _Everyone(method))
-    options = {"replace": method == "replace", "report": given.report, "audio": given.audio == "copy"}
+    if given.method:
+        rules = RuleSet(default=Treatment(action=Action[given.method.upper()]))
+    else:
+        rules = assembly.rules(settings.rules)
+    arguments = (given.source, given.target, settings, rules)
+    options = {"report": given.report, "audio": given.audio == "copy"}
     if given.json or not sys.stderr.isatty():
         summary = redact(*arguments, **options)
     else:

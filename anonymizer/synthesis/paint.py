@@ -13,7 +13,7 @@ from anonymizer.synthesis import blend, cover
 from anonymizer.synthesis.bank import Identity
 from anonymizer.synthesis.swapper import Drawing, Order, Swapper
 
-COVERS: dict[str, Callable[[Planes, Box], Box | None]] = {
+COVERS: dict[str, Callable[[Planes, Box, float], Box | None]] = {
     "blur": cover.blur,
     "pixelate": cover.pixelate,
     "solid": cover.solid,
@@ -63,7 +63,7 @@ def paint(
             if methods[id(face)] != method:
                 continue
             if method != "replace":
-                face.painted = COVERS[method](planes, face.box)
+                face.painted = COVERS[method](planes, face.box, face.margin)
             elif id(face) in drawings:
                 placed = drawings[id(face)]
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
