@@ -28,7 +28,7 @@ _BOX_DROP = 0.05
 
 _MESH_COUNT = 468
 _OWN = Contract(
-    (Port("crops", (None, 3, 112, 112)),), (Port("landmarks", (None, topology.COUNT, 3)), Port("presence", (None,)))
+    (Port("crops", (None, 3, 96, 96)),), (Port("landmarks", (None, topology.COUNT, 3)), Port("presence", (None,)))
 )
 _MESH = Contract((Port("", (1, 192, 192, 3)),), (Port("", (1, 1, 1, 3 * _MESH_COUNT)), Port("", (1, 1, 1, 1))))
 _IRIS_SCALE = 2.3  # of the distance between the eye's corners: MediaPipe's iris graph
@@ -133,7 +133,7 @@ def cut(planes: Planes, crop: Crop, size: int) -> U8:
 class Landmarker:
     """Runs a landmark net over the faces of a frame.
 
-    model: the project's own ``face_landmarks.onnx`` (input ``crops`` float32 (n, 3, 112, 112) BGR 0–255; outputs
+    model: the project's own ``face_landmarks.onnx`` (input ``crops`` float32 (n, 3, 96, 96) BGR 0–255; outputs
     ``landmarks`` (n, 200, 3) in fractions of the crop's side and ``presence`` (n,)), or MediaPipe's 468-point mesh
     (NHWC RGB 0–1, one face a run). With the mesh, iris names MediaPipe's iris model; without it an iris is the centre
     of the eye's outline. threads and providers: as in ``runtime.open_session``. ModelError for a file that is neither.
