@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from anonymizer.frame import Box
 from anonymizer.policy import geometry
-from anonymizer.policy.actions import Action, Scope, Treatment
+from anonymizer.policy.actions import Action, Cover, Scope, Treatment, measure
 from anonymizer.policy.geometry import Polygon, Rect
 from anonymizer.policy.recognition import Recognition
 from anonymizer.policy.rules import Rule, RuleSet
@@ -66,6 +66,12 @@ class Decision:
     rotation: float
     member: str = ""
 
+    @property
+    def cover(self) -> Cover:
+        """The decision measured for comparison."""
+        then = Treatment(action=self.action, margin=self.margin, identity=self.identity)
+        return measure(then, self.rotation / 3600)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -113,6 +119,16 @@ class CameraRules:
             self._now = second, rules
         return self._now[1]
 
+    def empty(self, time: float | None) -> Treatment:
+        """What the rules say of a picture without a face: the first that asks nothing of one, else the default.
+
+        Only ``privacy`` matters here: it covers the picture whole, whether or not a face was found.
+        """
+        try:
+            return next((rule.then for rule in self.at(time) if not rule.when.about_faces), self.rules.default)
+        except Unjudged:
+            return self.rules.default
+
     def decide(self, faces: Sequence[FaceFacts], picture: Picture) -> Verdict:
         """What happens to each of faces in picture. Never raises: what cannot be judged gets the default."""
         doubts: list[str] = []
@@ -131,8 +147,7 @@ class CameraRules:
                 doubts.append(f"face {face.track}: {why}")
                 decisions.append(default)
         decisions = spread(faces, decisions)
-        empty = next((rule.then for rule in rules if not rule.when.about_faces), self.rules.default)
-        whole = empty.action is Action.PRIVACY or any(d.action is Action.PRIVACY for d in decisions)
+        whole = self.empty(picture.time).action is Action.PRIVACY or any(d.action is Action.PRIVACY for d in decisions)
         return Verdict(tuple(decisions), whole, self.masks, tuple(doubts))
 
     def _judge(self, rules: Sequence[Rule], face: FaceFacts, picture: Picture) -> Decision:
