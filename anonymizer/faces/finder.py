@@ -63,6 +63,7 @@ class Finder:
         self._tracker = Tracker(self.settings.tracker)
         self._schedule: Schedule | None = None
         self._size = (0, 0)
+        self._limit = self.settings.schedule.size
         self._waiting: deque[tuple[Frame, str]] = deque()
         self._last_good: float | None = None
         self._failure = "no frame has been looked at"
@@ -75,6 +76,7 @@ class Finder:
             ready = self.flush()
         if self._schedule is None or size != self._size:
             self._schedule, self._size = Schedule(*size, self.settings.schedule), size
+            self._schedule.size = min(self._schedule.size, self._limit)
         self._look(frame, self._schedule)
         known = self._last_good is not None and frame.time - self._last_good <= OLDEST + 1e-3
         self._waiting.append((frame, "" if known else self._failure))
@@ -85,6 +87,12 @@ class Finder:
             ready.append(self._release())
         self._tracker.forget(self._waiting[0][0].time if self._waiting else frame.time)
         return ready
+
+    def limit(self, size: int) -> None:
+        """Let the detector see at most size pixels of the longer side from now on, whatever the settings say."""
+        self._limit = size
+        if self._schedule is not None:
+            self._schedule.size = min(self.settings.schedule.size, size)
 
     def flush(self) -> list[Ready]:
         """All frames that still wait; the finder then starts afresh, with new track numbers."""
