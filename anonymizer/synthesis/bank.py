@@ -1,0 +1,283 @@
+"""The bank of people who do not exist.
+
+A face model (``models/face_model.npz``) holds a mean shape, its modes of variation, and patches of skin whose light has
+been taken out. A person is put together from it: a shape of their own, the skin of one donor, and the brows, eyes,
+nose and mouth of others, so that every part looks real and nobody is shown whole. Which person is drawn follows from a
+keyed hash alone: nothing about the person in the picture has a say.
+
+Pure: keys and names come in as arguments; only ``FaceModel.load`` reads a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.errors import ModelError
+from anonymizer.faces import topology
+from anonymizer.frame import F32, U8
+
+I32 = NDArray[np.int32]
+Part = str | bytes | int
+
+PARTS = ("skin", "brows", "eyes", "nose", "mouth")
+"""What donors give, in the order of ``Identity.donors``."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceModel:
+    """Shape, texture layout and patches from which people are put together.
+
+    shape_mean: float32 (200, 3), ``faces.topology``'s order; unit the distance between the eye centres, origin midway
+    between them; x right in the picture, y down, z away from the camera. shape_modes: float32 (k, 200, 3), one
+    standard deviation each. uv: float32 (200, 2), places in the texture as fractions of its side. triangles: int32 (t,
+    3) skin; eye_right, eye_left, mouth: int32 (t, 3) the openings. luma: uint8 (n, s, s) and chroma: int8 (n, c, c, 2)
+    (Cr and Cb less 128, OpenCV's YCrCb) of the n donors. regions: uint8 (4, r, r), where brows, eyes, nose and mouth
+    replace the skin. kin: int32 (n, m), for each donor those whose skin goes with its own. iris: uint8 (i, 32, 32, 3),
+    sclera: uint8 (24, 48, 3), mouths: uint8 (j, 32, 64, 3), BGR.
+    """
+
+    shape_mean: F32
+    shape_modes: F32
+    uv: F32
+    triangles: I32
+    eye_right: I32
+    eye_left: I32
+    mouth: I32
+    luma: U8
+    chroma: NDArray[np.int8]
+    regions: U8
+    kin: I32
+    iris: U8
+    sclera: U8
+    mouths: U8
+
+    @property
+    def side(self) -> int:
+        return int(self.luma.shape[1])
+
+    @classmethod
+    def load(cls, path: Path) -> FaceModel:
+        """Read the file. ModelError if it is missing or does not hold what it should."""
+        try:
+            with np.load(path, allow_pickle=False) as z:
+                model = cls(
+                    shape_mean=z["shape_mean"].astype(np.float32),
+                    shape_modes=z["shape_modes"].astype(np.float32),
+                    uv=z["uv"].astype(np.float32),
+                    triangles=z["triangles"].astype(np.int32),
+                    eye_right=z["eye_right_triangles"].astype(np.int32),
+                    eye_left=z["eye_left_triangles"].astype(np.int32),
+                    mouth=z["mouth_triangles"].astype(np.int32),
+                    luma=z["luma"],
+                    chroma=z["chroma"],
+                    regions=z["regions"],
+                    kin=z["kin"].astype(np.int32),
+                    iris=z["iris"],
+                    sclera=z["sclera"],
+                    mouths=z["mouths"],
+                )
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ModelError(f"face model {path}: {error}; run `anonymizer models verify`") from error
+        n, points = len(model.luma), topology.COUNT
+        shapes = {
+            "shape_mean": (model.shape_mean.shape, (points, 3)),
+            "shape_modes": (model.shape_modes.shape[1:], (points, 3)),
+            "uv": (model.uv.shape, (points, 2)),
+            "luma": (model.luma.shape, (n, model.side, model.side)),
+            "chroma": (model.chroma.shape, (n, model.chroma.shape[1], model.chroma.shape[1], 2)),
+            "regions": (model.regions.shape[:1], (len(PARTS) - 1,)),
+            "kin": (model.kin.shape[:1], (n,)),
+        }
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise ModelError(f"face model {path}: {name} is {found} where {expected} was expected")
+        return model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """A person who does not exist.
+
+    key: the digest that made it. shape: float32 (200, 3), in the frame of ``FaceModel.shape_mean``. texture: uint8
+    (s, s, 3) BGR in the layout of ``FaceModel.uv``, evenly lit, eye openings filled with lid, lips shut (the line
+    between them included, so that a shut mouth may be painted from the texture alone). iris: uint8 (32, 32, 3) BGR,
+    pupil and iris fill the disc of radius 16, the rim goes on outside. sclera: uint8 (24, 48, 3) BGR, the opening of
+    the right eye without its iris, outer corner left, lids at top and bottom; mirror it for the left eye. mouth: uint8
+    (32, 64, 3) BGR, the inside of a mouth open by half its width: corners left and right, upper lip at the top; a less
+    open mouth shows its upper part. donors: see ``PARTS``; from n on the donors mirrored. coefficients: float32 (k,) of
+    the shape modes.
+    """
+
+    key: bytes
+    shape: F32
+    texture: U8
+    iris: U8
+    sclera: U8
+    mouth: U8
+    donors: tuple[int, ...]
+    coefficients: F32
+
+
+class _Draw:
+    """Numbers from a digest, the same on every machine and with every version of NumPy: SHAKE-256 as a stream."""
+
+    def __init__(self, seed: bytes):
+        words = np.frombuffer(hashlib.shake_256(seed).digest(4 * 256), "<u4")
+        self._words: Iterator[int] = iter(words.tolist())
+
+    def uniform(self) -> float:
+        return (next(self._words) + 0.5) / 2**32
+
+    def integer(self, below: int) -> int:
+        return next(self._words) * below >> 32
+
+    def normal(self) -> float:
+        return NormalDist().inv_cdf(self.uniform())
+
+
+def encode(parts: Iterable[Part]) -> bytes:
+    """Parts as one byte string that no other parts give: kind and length before each."""
+    out = bytearray()
+    for part in parts:
+        kind, data = (
+            (b"b", part) if isinstance(part, bytes) else (b"i" if isinstance(part, int) else b"s", str(part).encode())
+        )
+        out += kind + len(data).to_bytes(8, "big") + data
+    return bytes(out)
+
+
+def track(camera: str, epoch: int, track_id: int) -> tuple[Part, ...]:
+    """Scope of one track: a new face each time somebody comes into view."""
+    return "track", camera, epoch, track_id
+
+
+def camera(name: str, period: int) -> tuple[Part, ...]:
+    """Scope of a camera: everybody on it shares one face for a rotation period, so that nobody can be followed."""
+    return "camera", name, period
+
+
+def enrolled(member: str, period: int) -> tuple[Part, ...]:
+    """Scope of a member of a group: one pseudonymous face for a rotation period, on all cameras."""
+    return "enrolled", member, period
+
+
+SHAPE_LIMIT = 2.0
+"""Coefficients of the shape modes stay within so many standard deviations."""
+
+
+def sample(model: FaceModel, key: bytes) -> Identity:
+    """The person that a digest stands for."""
+    draw = _Draw(key)
+    n = len(model.luma)
+    skin = draw.integer(n)
+    kin = [int(k) for k in model.kin[skin]]
+    parts = [skin, *(kin.pop(draw.integer(len(kin))) for _ in PARTS[1:])]
+    donors = tuple(part + n * draw.integer(2) for part in parts)
+    coefficients = np.array([draw.normal() for _ in range(len(model.shape_modes))])
+    coefficients = np.clip(coefficients, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
+    shape = model.shape_mean + np.tensordot(coefficients, model.shape_modes, 1)
+    return Identity(
+        key=key,
+        shape=np.asarray(shape, np.float32),
+        texture=_assemble(model, donors),
+        iris=model.iris[draw.integer(len(model.iris))],
+        sclera=model.sclera,
+        mouth=model.mouths[draw.integer(len(model.mouths))],
+        donors=donors,
+        coefficients=coefficients,
+    )
+
+
+def _donor(model: FaceModel, donor: int) -> tuple[F32, F32]:
+    """Luma (s, s) and chroma (c, c, 2) of a donor, from n on mirrored."""
+    mirrored, index = divmod(donor, len(model.luma))
+    step = -1 if mirrored else 1
+    return model.luma[index][:, ::step].astype(np.float32), model.chroma[index][:, ::step].astype(np.float32)
+
+
+def _assemble(model: FaceModel, donors: tuple[int, ...]) -> U8:
+    """The first donor's skin, the others' parts blended in. All have the same low frequencies, so no seam shows."""
+    side = (model.side, model.side)
+    luma, chroma = _donor(model, donors[0])
+    for region, donor in zip(model.regions, donors[1:], strict=True):
+        mask = cv2.resize(region, side, interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+        other = _donor(model, donor)
+        luma += mask * (other[0] - luma)
+        small = cv2.resize(mask, chroma.shape[:2], interpolation=cv2.INTER_AREA)[..., None]
+        chroma += small * (other[1] - chroma)
+    colour = cv2.resize(chroma + 128, side, interpolation=cv2.INTER_CUBIC)
+    ycc = np.dstack([luma, colour])
+    return np.asarray(cv2.cvtColor(np.clip(np.rint(ycc), 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2BGR), np.uint8)
+
+
+def alike(model: FaceModel, a: Identity, b: Identity) -> bool:
+    """Whether two people might be taken for each other: much of the same skin, or nearly the same shape."""
+    n = len(model.luma)
+    shared = [x % n == y % n for x, y in zip(a.donors, b.donors, strict=True)]
+    if shared[0] or sum(shared) >= 2:
+        return True
+    norm = float(np.linalg.norm(a.coefficients) * np.linalg.norm(b.coefficients))
+    return float(a.coefficients @ b.coefficients) > 0.6 * norm
+
+
+class Bank:
+    """People by scope. Whoever does not hold the key cannot tell which faces belong to one scope.
+
+    key: at least 16 secret bytes. cache: how many people are kept ready.
+    """
+
+    def __init__(self, model: FaceModel, key: bytes, cache: int = 256):
+        if len(key) < 16:
+            raise ValueError(f"the bank key has {len(key)} bytes; at least 16 are needed")
+        self.model = model
+        self._key = bytes(key)
+        self._cache: OrderedDict[bytes, Identity] = OrderedDict()
+        self._size = cache
+
+    def __repr__(self) -> str:
+        return f"Bank({len(self._cache)} people ready)"
+
+    def digest(self, *scope: Part) -> bytes:
+        """HMAC-SHA256 of the key over the scope's parts: the seed of the scope's person."""
+        return hmac.new(self._key, encode(scope), hashlib.sha256).digest()
+
+    def person(self, key: bytes) -> Identity:
+        """The person that a digest stands for."""
+        found = self._cache.get(key)
+        if found is None:
+            found = sample(self.model, key)
+            self._cache[key] = found
+            if len(self._cache) > self._size:
+                self._cache.popitem(last=False)
+        else:
+            self._cache.move_to_end(key)
+        return found
+
+    def identity(self, *scope: Part) -> Identity:
+        """The scope's person."""
+        return self.person(self.digest(*scope))
+
+    def distinct(self, *scope: Part, beside: Iterable[bytes], tries: int = 64) -> Identity:
+        """The scope's person, or the next one drawn that looks like none of those in view.
+
+        beside: the keys (``Identity.key``) of the people in view. Where every try resembles somebody, the last one
+        is taken: in a crowd beyond what the model can tell apart, a likeness is better than an uncovered face.
+        """
+        others = [self.person(key) for key in beside]
+        drawn = self.identity(*scope)
+        for count in range(1, tries):
+            if not any(alike(self.model, drawn, other) for other in others):
+                break
+            drawn = self.person(self.digest(*scope, count))
+        return drawn

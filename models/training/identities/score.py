@@ -1,0 +1,116 @@
+"""How near sampled people come to the portraits they were built from, and to each other, by both recognisers.
+
+    python models/training/identities/score.py --shared ../shared [--count 1000] [--model models/face_model.npz]
+
+The bar is the portraits' own: the 95th percentile, over all portraits, of the cosine similarity to the nearest other
+portrait. Sampled people are drawn at their own shape, frontal, on the plain head of ``anonymizer.synthesis.preview``;
+with --frames onto portraits instead, as the embedded swapper does it on a camera's picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import geometry
+import numpy as np
+from nets import Detector, Mesh, recognisers
+
+from anonymizer.faces import topology
+from anonymizer.synthesis import preview
+from anonymizer.synthesis.bank import Bank, FaceModel
+from anonymizer.synthesis.embedded import EmbeddedSwapper
+from anonymizer.synthesis.swapper import Order
+
+KEY = b"the key under which people are scored"
+
+
+def nearest(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+    """(n, d) unit vectors → (n,) similarity to the nearest of b, or to the nearest other one of a."""
+    similarity = a @ (a if b is None else b).T
+    if b is None:
+        np.fill_diagonal(similarity, -1)
+    return similarity.max(1)
+
+
+def percentiles(values: np.ndarray) -> dict[str, float]:
+    found = np.percentile(values, [5, 50, 95, 99, 100])
+    return dict(zip(("p5", "p50", "p95", "p99", "max"), found.round(4).tolist(), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--model", type=Path, default=Path("models/face_model.npz"))
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--frames", action="store_true", help="draw people onto portraits, each onto another one")
+    parser.add_argument("--cache", type=Path, help="where the portraits' vectors are kept between runs")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    nets = recognisers(options.shared)
+    detector, mesh = Detector(options.shared / "models"), Mesh(options.shared / "models")
+    files = sorted((options.shared / "faces").glob("*.jpg"))
+    if options.cache is not None and options.cache.exists():
+        stored = np.load(options.cache)
+        portraits = {name: stored[name] for name in nets}
+        meshes, scene = stored["meshes"], stored["scene"]
+    else:
+        vectors: dict[str, list[np.ndarray]] = {name: [] for name in nets}
+        points, kept = [], []
+        for number, file in enumerate(files):
+            bgr = cv2.imread(str(file))
+            faces = detector(bgr)
+            found = mesh(bgr, faces[0]) if len(faces) else (None, 0.0)
+            if found[0] is None or found[1] < 0.9:
+                continue
+            points.append(geometry.points_200(found[0][None])[0])
+            kept.append(number)
+            five = topology.five_points(points[-1][None, :, :2])[0]
+            for name, net in nets.items():
+                vectors[name].append(net(bgr, five))
+        portraits = {name: np.array(v) for name, v in vectors.items()}
+        meshes, scene = np.array(points), np.array(kept)
+        if options.cache is not None:
+            np.savez(options.cache, meshes=meshes, scene=scene, **portraits)
+
+    model = FaceModel.load(options.model)
+    bank = Bank(model, KEY, cache=4)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in nets}
+    swapper = EmbeddedSwapper(model)
+    still = np.flatnonzero(np.abs(geometry.angles(geometry.frontal(meshes.astype(np.float64))[2])).max(1) < 20)
+    for number in range(options.count):
+        person = bank.identity("score", number)
+        if options.frames:
+            at = still[number % len(still)]
+            planes = preview.planes(cv2.imread(str(files[scene[at]])))
+            landmarks = np.ascontiguousarray(meshes[at, :, :2], np.float32)
+            bgr = preview.painted(swapper, Order(planes, landmarks, None, person, number), float(number))
+        else:
+            landmarks = preview.turned(person.shape, preview.View(), 0.27 * 224, (112, 116))
+            bgr = preview.picture(model, person, preview.View(), 224)
+        five = topology.five_points(landmarks[None])[0]
+        for name, net in nets.items():
+            drawn[name].append(net(bgr, five))
+    report = {}
+    for name, vectors_of_portraits in portraits.items():
+        people = np.array(drawn[name])
+        own = nearest(vectors_of_portraits)
+        to_portraits, to_people = nearest(people, vectors_of_portraits), nearest(people)
+        bar = float(np.percentile(own, 95))
+        report[name] = {
+            "portraits": len(own),
+            "people": len(people),
+            "bar": round(bar, 4),
+            "portrait to nearest other portrait": percentiles(own),
+            "person to nearest portrait": percentiles(to_portraits),
+            "person to nearest other person": percentiles(to_people),
+            "above the bar, to a portrait": int((to_portraits > bar).sum()),
+            "above the bar, to another person": int((to_people > bar).sum()),
+        }
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
