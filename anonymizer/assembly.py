@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from anonymizer import registry, resources, settings
 from anonymizer.config import Config, FacesSettings
@@ -32,10 +33,11 @@ def _detector(faces: FacesSettings, choice: str) -> Detector:
     return load_detector(registry.resolve("detector", choice), threads=faces.threads, providers=faces.providers)
 
 
-def rules(name: str) -> RuleSet:
-    """The rules in a file, or the shipped ones of that name; without a name every face is replaced."""
+def rules_text(name: str) -> tuple[str, str]:
+    """Text and file of the rules in a file, or of the shipped ones of that name; without a name, of none: then every
+    face is replaced. ConfigError where they cannot be read."""
     if not name:
-        return RuleSet()
+        return "{}", "no rules"
     path = Path(name)
     if not path.suffix:
         path = resources.folder("rules") / f"{name}.yaml"
@@ -46,7 +48,18 @@ def rules(name: str) -> RuleSet:
         text = path.read_text("utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: the rules cannot be read: {error.strerror}") from error
-    return load_rules(text, str(path), today=date.today(), read=lambda file: (path.parent / file).read_bytes())
+    return text, str(path)
+
+
+def calendars(file: str) -> dict[str, Any]:
+    """Arguments for loading rules from a file: calendars that they name lie beside it."""
+    return {"today": date.today(), "read": lambda name: (Path(file).parent / name).read_bytes()}
+
+
+def rules(name: str) -> RuleSet:
+    """As ``rules_text``, loaded. ConfigError with every problem found."""
+    text, file = rules_text(name)
+    return load_rules(text, file, **calendars(file))
 
 
 def replaces(rules: RuleSet) -> bool:

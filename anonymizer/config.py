@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from anonymizer import settings, yamlfile
+from anonymizer.events.settings import MqttSettings
+from anonymizer.ingest.camera import SourceSettings
 from anonymizer.publish.encoder import EncoderSettings
-from anonymizer.settings import Secret, Wrong, setting
+from anonymizer.publish.live import LiveSettings, SubSettings
+from anonymizer.publish.settings import RtspSettings
+from anonymizer.settings import Secret, setting
 
 Provider = Literal[
     "cpu", "cuda", "tensorrt", "rocm", "migraphx", "openvino", "coreml", "qnn", "directml", "xnnpack", "acl", "cann"
@@ -87,20 +91,45 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """One camera, served at rtsp://HOST:PORT/NAME."""
+
+    source: SourceSettings = setting("Source")
+    users: dict[str, Secret] = setting(
+        "Users",
+        factory=dict,
+        description="Who may watch: names and passwords. Without users the service starts only with rtsp.auth: none",
+        example={"nvr": "env:NVR_PASSWORD"},
+    )
+    lookahead: float | None = setting(
+        "Look-ahead", default=None, minimum=0, maximum=5, unit="seconds", description="As faces.lookahead, here only"
+    )
+    rules: str = setting("Rules", default="", description="As rules, for this camera only")
+    encoder: LiveSettings = setting("Encoder", default=LiveSettings())
+    sub: SubSettings | None = setting("Sub-stream", default=None, description="A smaller stream at /NAME/sub")
+    audio: Literal["drop", "pass"] = setting(
+        "Audio", default="drop", description="Voices tell on people; passed on, they wait as long as the pictures do"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Settings of anonymizer. Every key may be left out."""
 
     faces: FacesSettings = setting("Faces", default=FacesSettings())
     identity: IdentitySettings = setting("Identities", default=IdentitySettings())
-    encoder: EncoderSettings = setting("Encoder", default=EncoderSettings())
     rules: str = setting(
         "Rules", default="", description="A rules file, or the name of a shipped one; empty replaces every face"
     )
+    encoder: EncoderSettings = setting("Encoder", default=EncoderSettings(), description="Of `anonymizer redact`")
+    cameras: dict[str, CameraSettings] = setting(
+        "Cameras", factory=dict, pattern=CAMERA_NAME, description="By name, which becomes the path of the stream"
+    )
+    rtsp: RtspSettings = setting("RTSP server", default=RtspSettings())
+
+    mqtt: MqttSettings | None = setting("MQTT", default=None)
 
 
 def load(path: Path) -> Config:
     """The configuration in a file. Raises ConfigError with every problem found, each with line and column."""
     return settings.build(Config, yamlfile.read(path))
-
-
-__all__ = ["CAMERA_NAME", "Config", "FacesSettings", "IdentitySettings", "Wrong", "load"]

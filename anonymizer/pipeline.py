@@ -60,6 +60,17 @@ class Pipeline:
         """All frames that still wait, painted. The next frame starts afresh, with new tracks."""
         return [self._finish(one) for one in self._finder.flush()]
 
+    def limit_detector(self, size: int) -> None:
+        """Let the detector see at most size pixels of the longer side: the first thing to go in overload."""
+        self._finder.limit(size)
+
+    @staticmethod
+    def covered(frame: Frame, reason: str) -> Frame:
+        """The frame, covered whole, for when nothing can be known of it."""
+        frame.uncertain = reason
+        _cover_whole(frame)
+        return frame
+
     def _finish(self, ready: Ready) -> Frame:
         frame = ready.frame
         frame.uncertain = ready.blind
@@ -70,7 +81,7 @@ class Pipeline:
                 log.exception("a frame could not be painted and is covered whole")
                 frame.uncertain = f"painting failed: {error}"
         if frame.uncertain:
-            self._cover_whole(frame)
+            _cover_whole(frame)
         return frame
 
     def _decide_and_paint(self, frame: Frame) -> None:
@@ -80,11 +91,11 @@ class Pipeline:
         verdict = self.policy.decide(frame)
         decided = perf_counter()
         if verdict.whole:
-            self._cover_whole(frame)
+            _cover_whole(frame)
         elif verdict.masks or any(face.action != "keep" for face in frame.faces):
             for face, decision in zip(frame.faces, verdict.faces, strict=True):
                 face.margin = decision.margin
-            planes = self._edit(frame)
+            planes = _edit(frame)
             cast = self._cast.scene(frame, verdict)
             for one in paint(planes, frame.faces, self._swapper, cast, frame.time):
                 if one.error is not None:
@@ -94,18 +105,6 @@ class Pipeline:
         self.seconds["landmarks"] += located - start
         self.seconds["decide"] += decided - located
         self.seconds["paint"] += perf_counter() - decided
-
-    @staticmethod
-    def _edit(frame: Frame) -> Planes:
-        assert frame.picture is not None
-        frame.planes = frame.picture.edit()
-        return frame.planes
-
-    def _cover_whole(self, frame: Frame) -> None:
-        cover.privacy(self._edit(frame))
-        for face in frame.faces:
-            face.action = face.action or "privacy"
-            face.method, face.painted = "privacy", face.box
 
     def _locate(self, frame: Frame) -> None:
         """Landmarks and pose of the faces that are large enough to be replaced."""
@@ -120,3 +119,16 @@ class Pipeline:
         for face, points, presence, pose in zip(worth, solid, found.presence, pose_of(solid), strict=True):
             face.landmarks, face.presence = points[:, :2], float(presence)
             face.pose = float(pose[0]), float(pose[1]), float(pose[2])
+
+
+def _edit(frame: Frame) -> Planes:
+    assert frame.picture is not None
+    frame.planes = frame.picture.edit()
+    return frame.planes
+
+
+def _cover_whole(frame: Frame) -> None:
+    cover.privacy(_edit(frame))
+    for face in frame.faces:
+        face.action = face.action or "privacy"
+        face.method, face.painted = "privacy", face.box

@@ -14,9 +14,8 @@ from typing import Literal, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
+from av.audio.stream import AudioStream
 from av.codec.context import ThreadType
-from av.packet import Packet
-from av.stream import Stream
 
 from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
@@ -25,6 +24,7 @@ from anonymizer.ingest.clock import CameraClock
 from anonymizer.ingest.file import FileSource
 from anonymizer.ingest.picture import Converter, Picture
 from anonymizer.ingest.timestamps import Timeline
+from anonymizer.publish.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.settings import Secret, setting
 
 log = logging.getLogger(__name__)
@@ -91,11 +91,11 @@ class CameraLost(SourceError):
 class Receiver(Protocol):
     """Takes what a camera sends; its methods return at once."""
 
-    def connected(self) -> None: ...
+    def connected(self, audio: AudioParameters | None) -> None: ...
 
     def frame(self, frame: Frame) -> None: ...
 
-    def audio(self, packet: Packet[Stream]) -> None: ...
+    def audio(self, unit: AccessUnit) -> None: ...
 
     def lost(self, error: CameraLost) -> None: ...
 
@@ -166,6 +166,9 @@ class _Connection:
         rate = video.average_rate or video.guessed_rate or 25
         timeline = Timeline(round(1 / (rate * base)), round(1 / base))
         clock, converter = CameraClock(), Converter(keep_size=False)
+        parameters = None if sound is None else _audio_parameters(sound)
+        if parameters is None:
+            sound = None
         streams = [s for s in (video, sound) if s is not None]
         heard, pictures, undecodable = time.monotonic(), 0, 0
         while True:
@@ -176,7 +179,10 @@ class _Connection:
                     if packet.size == 0:
                         continue
                     if packet.stream is sound:
-                        self._receiver.audio(packet)
+                        assert parameters is not None
+                        if pictures and packet.pts is not None:
+                            seconds, wall = clock.at(float(packet.pts * packet.time_base), time.time())
+                            self._receiver.audio(AccessUnit(parameters.codec, bytes(packet), True, seconds, wall))
                         continue
                     if packet.has_sidedata("prft"):
                         clock.producer_reference(bytes(packet.get_sidedata("prft")), packet.pts, base)
@@ -190,7 +196,7 @@ class _Connection:
                     for decoded in frames:
                         assert isinstance(decoded, av.VideoFrame)
                         if not pictures:
-                            self._receiver.connected()
+                            self._receiver.connected(parameters)
                         heard = time.monotonic()
                         picture = converter.convert(decoded)
                         pts = timeline.stamp(picture.pts)
@@ -215,6 +221,19 @@ class _Connection:
                 raise CameraLost(self._where, Loss.ENDED, error.strerror or "") from error
 
 
+_SOUNDS = {"aac": Codec.AAC, "pcm_mulaw": Codec.PCMU, "pcm_alaw": Codec.PCMA}
+
+
+def _audio_parameters(stream: AudioStream) -> AudioParameters | None:
+    """What the stream carries; None for a codec that cannot be passed on."""
+    codec = _SOUNDS.get(stream.codec_context.name)
+    if codec is None:
+        log.warning("%s audio cannot be passed on and is dropped", stream.codec_context.name)
+        return None
+    context = stream.codec_context
+    return AudioParameters(codec, context.sample_rate, context.channels, bytes(context.extradata or b""))
+
+
 def _play(
     path: Path, where: str, receiver: Receiver, stop: Event, sleep: Callable[[float], object] | None = None
 ) -> None:
@@ -222,7 +241,7 @@ def _play(
     wait = sleep or stop.wait
     start = time.time()
     offset, index = 0.0, 0
-    receiver.connected()
+    receiver.connected(None)
     while not stop.is_set():
         try:
             with FileSource(path, threads=1) as source:

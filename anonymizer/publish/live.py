@@ -62,7 +62,7 @@ class LiveEncoder:
         context.pix_fmt = "yuvj420p" if full_range else "yuv420p"
         context.time_base = Fraction(1, _CLOCK)
         context.framerate = Fraction(rate).limit_denominator(1001)
-        context.gop_size = max(1, round(rate * settings.keyframe_interval))
+        context.gop_size = 1000  # see encode
         context.max_b_frames = 0
         context.thread_count = settings.threads
         if settings.bitrate:
@@ -85,6 +85,8 @@ class LiveEncoder:
             raise PublishError(f"libx264 refuses {width}×{height} ({error.strerror})") from error
         self._context = context
         self._key = True
+        self._interval = settings.keyframe_interval
+        self._last_key = float("-inf")
         self._walls: dict[int, tuple[float, float]] = {}
 
     def request_key(self) -> None:
@@ -95,8 +97,11 @@ class LiveEncoder:
         """One picture; what comes out of the encoder, which is that picture. time, wall: as in AccessUnit."""
         frame.pts, frame.time_base = round(time * _CLOCK), Fraction(1, _CLOCK)
         kind = av.video.frame.PictureType
-        frame.pict_type = kind.I if self._key else kind.NONE
-        self._key = False
+        # By the clock, not by counting pictures: a camera's rate is what it claims only on good days.
+        if self._key or time - self._last_key >= self._interval - 1e-3:
+            frame.pict_type, self._key, self._last_key = kind.I, False, time
+        else:
+            frame.pict_type = kind.NONE
         self._walls[frame.pts] = time, wall
         units = []
         for packet in self._context.encode(frame):

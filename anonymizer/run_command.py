@@ -1,0 +1,50 @@
+"""``anonymizer run CONFIG`` and ``anonymizer config check|schema|example``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+
+from anonymizer import config, settings
+from anonymizer.config import Config
+from anonymizer.service import Service
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="anonymise cameras and serve them over RTSP")
+    run.add_argument("config", type=Path, metavar="CONFIG")
+    run.set_defaults(command=_run)
+    files = commands.add_parser("config", help="check a configuration file, or see what may stand in one")
+    verbs = files.add_subparsers(metavar="VERB", required=True)
+    check = verbs.add_parser("check", help="all errors, with line and column")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(command=_check)
+    verbs.add_parser("schema", help="JSON Schema, for editors").set_defaults(command=_schema)
+    verbs.add_parser("example", help="every setting, explained").set_defaults(command=_example)
+
+
+def _run(given: argparse.Namespace) -> int:
+    async def serve() -> None:
+        service = Service(config.load(given.config), given.config)
+        await service.run()
+
+    asyncio.run(serve())
+    return 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    loaded = config.load(given.file)
+    print(f"{given.file}: good, {len(loaded.cameras)} cameras")
+    return 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    print(json.dumps(settings.json_schema(Config, "anonymizer"), indent=2))
+    return 0
+
+
+def _example(_: argparse.Namespace) -> int:
+    print(settings.example(Config), end="")
+    return 0

@@ -1,0 +1,218 @@
+"""The service's end of one camera: starts its worker, takes what it sends, starts it anew when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from anonymizer import link
+from anonymizer.events.state import CameraCounters, CameraState
+from anonymizer.ingest.backoff import Backoff
+from anonymizer.link import AUDIO, MAIN, Kind, LinkError, Message
+from anonymizer.publish import AudioParameters, Codec, Stream
+from anonymizer.worker import Spec, main
+
+log = logging.getLogger(__name__)
+
+_SILENT = 10.0
+"""Seconds after which a worker that tells nothing is stuck and is killed. It tells its state every second."""
+
+
+class Listener(Protocol):
+    """What the service does with what workers tell."""
+
+    def event(self, camera: str, event: dict[str, Any]) -> None: ...
+
+    def changed(self, camera: str, state: CameraState) -> None: ...
+
+    def notice(self, camera: str, level: str, text: str) -> None: ...
+
+
+class Supervisor:
+    """One camera. Used in the service's asyncio loop only; ``run`` until cancelled, or ``stop``.
+
+    streams: main and, where configured, sub: they live as long as the camera is configured, through all restarts.
+    specify: gives the spec for the next start, with the epoch.
+    """
+
+    def __init__(
+        self, name: str, streams: dict[int, Stream], specify: Callable[[int], Spec], listener: Listener
+    ) -> None:
+        self.name = name
+        self.state = CameraState(reason="starting")
+        self.size = 0, 0
+        self.clock = ""
+        self.restarts = 0
+        self._streams = streams
+        self._specify = specify
+        self._listener = listener
+        self._past, self._present = CameraCounters(), CameraCounters()
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._link: socket.socket | None = None
+        self._stills: list[asyncio.Future[bytes]] = []
+        self._still_asked = float("-inf")
+        self._heard = 0.0
+        self._stopping = False
+
+    @property
+    def counters(self) -> CameraCounters:
+        """Of all workers that this camera has had."""
+        return self._past + self._present
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    async def run(self) -> None:
+        """Keep a worker alive until ``stop``."""
+        backoff = Backoff()
+        epoch = time.time_ns() // 1_000_000
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                await self._life(epoch)
+            finally:
+                self._end()
+            if self._stopping:
+                return
+            if time.monotonic() - began > 10:
+                backoff.succeeded()
+            self.restarts += 1
+            epoch = max(epoch + 1, time.time_ns() // 1_000_000)
+            self._change(online=False, degraded=True, fps=0.0, faces=0, reason="its worker died and is started anew")
+            self._listener.notice(self.name, "error", "the camera's worker died and is started anew")
+            await asyncio.sleep(backoff.failed())
+
+    async def _life(self, epoch: int) -> None:
+        """One worker, from start to end."""
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=main, args=(self._specify(epoch), theirs), name=self.name, daemon=True)
+        try:
+            # Starting takes some milliseconds of the loop: nothing else would be served by moving it to a thread,
+            # where a second start at the same time could inherit this one's descriptors.
+            process.start()
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._process, self._link, self._heard = process, ours, time.monotonic()
+        loop, decoder = asyncio.get_running_loop(), link.Decoder()
+        try:
+            while True:
+                try:
+                    data = await asyncio.wait_for(loop.sock_recv(ours, 1 << 20), _SILENT)
+                except TimeoutError:
+                    log.error("%s: the worker has been silent for %.0f s and is killed", self.name, _SILENT)
+                    return
+                if not data:
+                    return
+                for message in decoder.feed(data):
+                    self._take(message)
+        except (OSError, LinkError) as error:
+            log.error("%s: the link to the worker broke: %s", self.name, error)
+
+    def _take(self, message: Message) -> None:
+        if message.kind is Kind.UNIT:
+            unit = message.unit()
+            if message.channel == AUDIO:
+                for stream in self._streams.values():
+                    if stream.audio is not None:
+                        stream.publish(unit)
+            elif message.channel in self._streams:
+                self._streams[message.channel].publish(unit)
+        elif message.kind is Kind.STATE:
+            self._take_state(message.json())
+        elif message.kind is Kind.EVENT:
+            self._listener.event(self.name, message.json())
+        elif message.kind is Kind.STILL:
+            for waiter in self._stills:
+                if not waiter.done():
+                    waiter.set_result(message.payload)
+            self._stills.clear()
+        elif message.kind is Kind.NOTICE:
+            said = message.json()
+            self._listener.notice(self.name, str(said.get("level")), str(said.get("text")))
+
+    def _take_state(self, told: dict[str, Any]) -> None:
+        try:
+            self._present = CameraCounters.from_json(told["counters"])
+            width, height = told["size"]
+            self.size, self.clock = (int(width), int(height)), str(told["clock"])
+            if (sound := told["audio"]) is not None and self._streams[MAIN].audio is None:
+                parameters = AudioParameters(
+                    Codec(sound["codec"]), int(sound["rate"]), int(sound["channels"]), bytes.fromhex(sound["config"])
+                )
+                self._streams[MAIN].audio = parameters
+            self._change(**told["state"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"STATE cannot be understood: {error}") from error
+
+    def _change(self, **changes: Any) -> None:
+        state = self.state.updated(changes)
+        if state != self.state:
+            self.state = state
+            self._listener.changed(self.name, state)
+
+    def set(self, **changes: Any) -> None:
+        """Change what the service knows of the camera: enabled, privacy, method, profile, clients."""
+        self._change(**changes)
+
+    # Orders
+
+    def request_key(self, channel: int) -> None:
+        self._send(link.encode(Kind.KEY, channel=channel))
+
+    def order(self, **said: Any) -> None:
+        """rules: (text, file); enabled: bool."""
+        self._send(link.encode_json(Kind.ORDER, said))
+
+    async def still(self, timeout: float = 3.0) -> bytes | None:
+        """A JPEG of the newest anonymised picture; None when there is none in time."""
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._stills.append(waiter)
+        if len(self._stills) == 1 or time.monotonic() - self._still_asked > 1:
+            self._still_asked = time.monotonic()
+            self._send(link.encode(Kind.STILL))
+        try:
+            return await asyncio.wait_for(waiter, timeout)
+        except TimeoutError:
+            return None
+        finally:
+            with contextlib.suppress(ValueError):
+                self._stills.remove(waiter)
+
+    def _send(self, message: bytes) -> None:
+        """Orders are small, and the worker reads them at once: a full link means that it is stuck."""
+        if self._link is not None:
+            try:
+                self._link.sendall(message)
+            except OSError as error:
+                log.warning("%s: the worker takes no orders: %s", self.name, error)
+
+    async def stop(self, patience: float = 3.0) -> None:
+        """Let the worker finish what waits, then end it."""
+        self._stopping = True
+        self._send(link.encode(Kind.STOP))
+        deadline = time.monotonic() + patience
+        while self._process is not None and self._process.is_alive() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            if self._process.is_alive():
+                self._process.kill()
+            self._process.join(2)
+            self._process = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._past, self._present = self._past + self._present, CameraCounters()

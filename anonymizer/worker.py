@@ -1,0 +1,376 @@
+"""One camera's process: pulls it, anonymises, encodes, and hands access units to the service over its link.
+
+Three threads: one reads the camera, one listens to the service, and the main one works. The process ends when the
+service says so or is gone. Whatever is missing or fails, what leaves is anonymised, covered whole, or a drawn notice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import statistics
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import av
+
+from anonymizer import assembly, link
+from anonymizer.config import Config
+from anonymizer.errors import AnonymizerError, ConfigError
+from anonymizer.events.state import CameraCounters
+from anonymizer.events.tracks import TrackLog
+from anonymizer.frame import Frame
+from anonymizer.ingest.camera import CameraLost, keep_streaming
+from anonymizer.ingest.picture import planes_of
+from anonymizer.intake import Connected, Intake
+from anonymizer.link import AUDIO, MAIN, SUB, Kind
+from anonymizer.load import Level, Load
+from anonymizer.pipeline import Pipeline
+from anonymizer.policy import Policy, RuleSet
+from anonymizer.policy import load as load_rules
+from anonymizer.publish import AccessUnit
+from anonymizer.publish.live import LiveEncoder, SubStream
+from anonymizer.publish.still import jpeg, notice
+
+log = logging.getLogger(__name__)
+
+_NOTICE_RATE = 5.0  # pictures a second while there is none from the camera
+_PATIENCE = 1.0  # seconds without a picture after which the notice is shown
+_STATE_EVERY = 1.0
+_RETRY_MODELS = 10.0
+_DEGRADED_FOR = 2.0  # seconds for which a covered frame is told
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a worker is started with. rules: their text and the file it came from; None where they cannot be read."""
+
+    name: str
+    config: Config
+    epoch: int
+    rules: tuple[str, str] | None
+    enabled: bool = True
+
+
+def main(spec: Spec, service: socket.socket) -> None:
+    """Run the worker until the service says stop. To be the target of a spawned process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s {spec.name}: %(message)s")
+    av.logging.set_level(av.logging.FATAL)
+    Worker(spec, service).run()
+
+
+class Worker:
+    """See the module. Everything but the two listening threads happens in ``run``."""
+
+    def __init__(self, spec: Spec, service: socket.socket) -> None:
+        self._spec = spec
+        camera = spec.config.cameras[spec.name]
+        if camera.lookahead is not None:
+            spec = replace(
+                spec, config=replace(spec.config, faces=replace(spec.config.faces, lookahead=camera.lookahead))
+            )
+        self._config, self._camera = spec.config, camera
+        self._service = service
+        self._outbox = link.Outbox(service)
+        self._orders: deque[link.Message] = deque()
+        self._stop = threading.Event()
+        self._intake = Intake()
+        self._enabled = spec.enabled
+        self._policy = Policy(RuleSet(), spec.name)
+        self._rules_problem = self._take_rules(spec.rules)
+        self._pipeline: Pipeline | None = None
+        self._pipeline_problem = ""
+        self._pipeline_tried = float("-inf")
+        self._encoders: dict[int, LiveEncoder] = {}
+        self._sub = None if camera.sub is None else SubStream(camera.sub)
+        self._sounds: deque[AccessUnit] = deque(maxlen=2000)
+        self._tracks = TrackLog(spec.name, str(spec.epoch))
+        self._load = Load()
+        self._level_before = Level.FULL
+        self._skipped = self._dropped_before = 0
+        self._counters = CameraCounters()
+        self._latencies: deque[float] = deque(maxlen=100)
+        self._delay = self._config.faces.lookahead + 0.2
+        self._newest: dict[int, float] = {}
+        self._size = 1280, 720
+        self._rate = 25.0
+        self._shown: Frame | None = None
+        self._served: deque[float] = deque(maxlen=200)
+        self._online, self._loss = False, "connecting"
+        self._last_picture = self._last_notice = self._last_state = float("-inf")
+        self._last_frame_time: float | None = None
+        self._faces = 0
+        self._covered: tuple[float, str] = (float("-inf"), "")
+        self._still_wanted = False
+        self._audio: dict[str, Any] | None = None
+
+    def run(self) -> None:
+        threading.Thread(target=self._listen, name="service", daemon=True).start()
+        reader = threading.Thread(
+            target=keep_streaming,
+            args=(self._camera.source, self._intake, self._stop),
+            kwargs={"audio": self._camera.audio == "pass"},
+            name="camera",
+            daemon=True,
+        )
+        reader.start()
+        while not self._stop.is_set():
+            self._obey()
+            self._step()
+            self._tell()
+            self._outbox.flush()
+        self._finish()
+
+    # What comes in
+
+    def _listen(self) -> None:
+        """Hear the service. When it is gone, so is its worker, whatever the other threads are stuck in."""
+        decoder = link.Decoder()
+        while True:
+            try:
+                data = _receive(self._service)
+            except OSError:
+                data = b""
+            if not data:
+                os._exit(1)
+            for message in decoder.feed(data):
+                if message.kind is Kind.STOP:
+                    self._stop.set()
+                self._orders.append(message)
+
+    def _obey(self) -> None:
+        while self._orders:
+            order = self._orders.popleft()
+            if order.kind is Kind.KEY and order.channel in self._encoders:
+                self._encoders[order.channel].request_key()
+            elif order.kind is Kind.STILL:
+                self._still_wanted = True
+            elif order.kind is Kind.ORDER:
+                said = order.json()
+                if "enabled" in said:
+                    self._enabled = bool(said["enabled"])
+                if "rules" in said:
+                    self._rules_problem = self._take_rules(said["rules"] and tuple(said["rules"]))
+                    self._notice(
+                        "info" if not self._rules_problem else "error", self._rules_problem or "new rules in force"
+                    )
+
+    def _take_rules(self, rules: tuple[str, str] | None) -> str:
+        """Obey new rules from the next frame on. Returns why not, then the old ones stay in force."""
+        if rules is None:
+            return "the rules cannot be read"
+        try:
+            self._policy.rules = load_rules(*rules, **assembly.calendars(rules[1]))
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    def _step(self) -> None:
+        item = self._intake.take(0.1)
+        if isinstance(item, Frame):
+            self._frame(item)
+        elif isinstance(item, AccessUnit):
+            self._sounds.append(item)
+        elif isinstance(item, Connected):
+            self._online, self._loss = True, ""
+            if item.audio is not None:
+                sound = item.audio
+                self._audio = {"codec": sound.codec, "rate": sound.rate, "channels": sound.channels}
+                self._audio["config"] = sound.config.hex()
+            self._last_frame_time = None
+        elif isinstance(item, CameraLost):
+            self._lost(item)
+        now = time.monotonic()
+        if now - self._last_picture > _PATIENCE and now - self._last_notice > 1 / _NOTICE_RATE:
+            self._show_notice(now)
+
+    def _lost(self, error: CameraLost) -> None:
+        if self._online or self._loss != error.loss.value:  # told once, not at every try
+            self._notice("warning", str(error))
+        self._online, self._loss = False, error.loss.value
+        if self._pipeline is not None:
+            self._serve(self._pipeline.flush())
+        for event in self._tracks.flush():
+            self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
+        self._faces = 0
+        self._sounds.clear()
+
+    # The way of a frame
+
+    def _frame(self, frame: Frame) -> None:
+        began = time.monotonic()
+        if not self._enabled:
+            return
+        self._size = frame.planes.width, frame.planes.height
+        interval = 0.0
+        if self._last_frame_time is not None and 0 < frame.time - self._last_frame_time < 2:
+            interval = frame.time - self._last_frame_time
+            self._rate += 0.05 * (1 / interval - self._rate)
+        self._last_frame_time = frame.time
+        if self._load.level is Level.HALF_RATE and frame.index % 2:
+            self._skipped += 1
+            return
+        self._serve(self._anonymised(frame))
+        dropped = self._intake.dropped
+        level = self._load.note(time.monotonic(), time.monotonic() - began, interval, dropped > self._dropped_before)
+        self._dropped_before = dropped
+        if level is not self._level_before and self._pipeline is not None:
+            self._level_before = level
+            size = self._config.faces.size
+            self._pipeline.limit_detector(size if level is Level.FULL else min(size, 640))
+            self._notice("warning", level.meaning or "no longer overloaded")
+
+    def _anonymised(self, frame: Frame) -> list[Frame]:
+        """The frames that may be shown now: anonymised, or covered whole with the reason said in them."""
+        problem = self._rules_problem and f"rules: {self._rules_problem}"
+        stages = self._stages()
+        if stages is None:
+            return [Pipeline.covered(frame, problem or self._pipeline_problem)]
+        if self._load.level is Level.COVERED:
+            problem = problem or Level.COVERED.meaning
+        if problem:
+            return [*stages.flush(), Pipeline.covered(frame, problem)]
+        return stages.push(frame)
+
+    def _stages(self) -> Pipeline | None:
+        """The pipeline; while it cannot be built, it is tried again now and then, and frames are covered whole."""
+        now = time.monotonic()
+        if self._pipeline is None and now - self._pipeline_tried > _RETRY_MODELS:
+            self._pipeline_tried = now
+            try:
+                self._pipeline = assembly.pipeline(
+                    self._config, self._policy, camera=self._spec.name, epoch=self._spec.epoch
+                )
+                self._pipeline_problem = ""
+            except AnonymizerError as error:
+                if str(error) != self._pipeline_problem:
+                    self._notice("error", str(error))
+                self._pipeline_problem = str(error)
+        return self._pipeline
+
+    def _serve(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            assert frame.picture is not None
+            picture = frame.picture.finish()
+            now = time.time()
+            if frame.uncertain:
+                self._counters.frames_covered += 1
+                self._covered = time.monotonic(), frame.uncertain
+            self._faces = len(frame.faces)
+            for event in self._tracks.push(frame, frame.wall):
+                self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
+            if self._sub is not None and (small := self._sub.picture(frame.planes, frame.time)) is not None:
+                self._encode(SUB, small, frame.planes.full_range, frame.time, frame.wall)
+            self._encode(MAIN, picture, frame.planes.full_range, frame.time, frame.wall)
+            self._pass_sounds(frame.time)
+            self._shown = frame
+            self._last_picture = time.monotonic()
+            latency = max(0.0, time.time() - frame.time)
+            self._latencies.append(latency)
+            self._counters.latency.observe(latency)
+            self._served.append(now)
+            self._counters.frames_out += 1
+            self._outbox.flush()
+
+    def _encode(self, channel: int, picture: av.VideoFrame, full_range: bool, seconds: float, wall: float) -> None:
+        encoder = self._encoders.get(channel)
+        size = picture.width, picture.height
+        if encoder is None or encoder.size != size or encoder.full_range != full_range:
+            if channel == MAIN:
+                rate, settings = self._rate, self._camera.encoder
+            else:
+                assert self._camera.sub is not None
+                rate, settings = self._camera.sub.rate, self._camera.sub.encoder
+            encoder = self._encoders[channel] = LiveEncoder(*size, full_range, rate, settings)
+        seconds = self._newest[channel] = max(seconds, self._newest.get(channel, 0.0) + 0.001)
+        for unit in encoder.encode(picture, seconds, wall):
+            if not self._outbox.put_unit(unit, channel):
+                encoder.request_key()
+
+    def _pass_sounds(self, until: float) -> None:
+        while self._sounds and self._sounds[0].time <= until:
+            self._outbox.put_unit(self._sounds.popleft(), AUDIO)
+
+    def _show_notice(self, now: float) -> None:
+        """A drawn picture instead of silence: recorders and players stay connected, and people know."""
+        self._last_notice = now
+        why = "switched off" if not self._enabled else self._loss or "no picture yet"
+        utc = time.time() - self._delay  # or the camera's pictures, which waited, would come out of order
+        picture = notice(*self._size, self._spec.name, ["camera unavailable", why], utc)
+        if self._sub is not None and (small := self._sub.picture(planes_of(picture), utc)) is not None:
+            self._encode(SUB, small, False, utc, utc)
+        self._shown = None
+        self._encode(MAIN, picture, False, utc, utc)
+        self._sounds.clear()
+
+    # What goes out beside the pictures
+
+    def _tell(self) -> None:
+        if self._still_wanted:
+            self._still_wanted = False
+            planes = None if self._shown is None else self._shown.planes
+            if planes is None:
+                planes = planes_of(
+                    notice(*self._size, self._spec.name, ["camera unavailable", self._loss], time.time())
+                )
+            self._outbox.put(link.encode(Kind.STILL, jpeg(planes)))
+        now = time.monotonic()
+        if now - self._last_state >= _STATE_EVERY:
+            self._last_state = now
+            self._outbox.put(link.encode_json(Kind.STATE, self._state(now)))
+
+    def _state(self, now: float) -> dict[str, Any]:
+        utc = time.time()
+        recent = [t for t in self._served if t > utc - 2]
+        covered = self._covered[1] if now - self._covered[0] < _DEGRADED_FOR else ""
+        reason = covered or self._load.level.meaning
+        counters = self._counters
+        counters.frames_in = self._intake.received
+        counters.frames_dropped = self._intake.dropped + self._skipped
+        counters.queue_drops = self._outbox.dropped
+        if self._pipeline is not None:
+            counters.detector_seconds = self._pipeline.seconds["detect and track"]
+        streaming = self._online and now - self._last_picture < 2
+        return {
+            "state": {
+                "online": self._online,
+                "protected": True,
+                "degraded": bool(reason),
+                "reason": reason or self._loss,
+                "fps": len(recent) / 2,
+                "latency_ms": 1000 * statistics.median(self._latencies) if self._latencies else 0.0,
+                "faces": self._faces if streaming else 0,
+            },
+            "counters": counters.to_json(),
+            "size": list(self._size),
+            "clock": self._shown.clock if self._shown is not None else "",
+            "audio": self._audio,
+        }
+
+    def _notice(self, level: str, text: str) -> None:
+        self._outbox.put(link.encode_json(Kind.NOTICE, {"level": level, "text": text}))
+
+    def _finish(self) -> None:
+        """Serve what waits, say what ended, and give the service a moment to take it."""
+        if self._pipeline is not None and self._enabled:
+            self._serve(self._pipeline.flush())
+        for event in self._tracks.flush():
+            self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
+        deadline = time.monotonic() + 2
+        while not self._outbox.empty and time.monotonic() < deadline:
+            self._outbox.flush()
+            time.sleep(0.01)
+
+
+def _receive(service: socket.socket) -> bytes:
+    """Wait for bytes on a socket that is otherwise never waited for."""
+    select.select([service], [], [])
+    return service.recv(1 << 16)
