@@ -103,8 +103,9 @@ def resolve(role: Role, choice: str) -> Path:
             raise ConfigError(f"model {model.name} is a {model.role}, and a {role} is due")
         if model.present:
             return model.path
-    names = ", ".join(m.name for m in candidates if not m.own)
-    raise ModelError(f"no {role} model is present; run: anonymizer models fetch {names}")
+    names = " ".join(m.name for m in candidates if not m.own)
+    way = f"run: anonymizer models fetch {names}" if names else "install the package anew, it brings its own"
+    raise ModelError(f"no {role} model is present; {way}")
 
 
 def verify(model: Model, path: Path | None = None) -> None:
