@@ -1,8 +1,7 @@
 """200 points on every face of a frame, in one run of the landmark net.
 
 A crop is a square around the face, turned so that the face stands upright, replicated where it leaves the picture.
-Its centre and side come from the face's previous landmarks, else from the detector's box and five points, else from
-the box alone; see ``crop_of``.
+Its centre, side and roll come from the face's previous landmarks, else from the detector's box and five points.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 
 from anonymizer.faces import topology
 from anonymizer.faces.runtime import Contract, Port, check, open_session
-from anonymizer.frame import F32, U8, Face, Planes
+from anonymizer.frame import F32, U8, Box, Face, Planes
 
 CROP_SCALE = 1.5
 """Side of the crop over the longer side of the upright rectangle around the 200 points."""
@@ -82,23 +81,27 @@ def roll_of(points: F32) -> float:
 
 
 def crop_of(face: Face) -> Crop:
-    """Where the net looks for the face's landmarks.
-
-    With landmarks from the frame before: the upright bounding rectangle of the points, its longer side × CROP_SCALE.
-    Without: the box, scaled and moved so that the same crop results on average, its roll from the five points where
-    there are any.
-    """
+    """Where the net looks for the face's landmarks: around those of the frame before, or else at the detection."""
     if face.landmarks is not None:
-        points = face.landmarks
-        roll = roll_of(topology.five_points(points[None])[0])
-        cos, sin = np.cos(roll), np.sin(roll)
-        turn = np.array([[cos, sin], [-sin, cos]])
-        upright = points @ turn.T
-        low, high = upright.min(0), upright.max(0)
-        x, y = turn.T @ ((low + high) / 2)
-        return Crop(float(x), float(y), CROP_SCALE * float((high - low).max()), roll)
-    left, top, width, height = face.seen or face.box
-    roll = 0.0 if face.points is None else roll_of(face.points)
+        return crop_around(face.landmarks)
+    return crop_at(face.seen or face.box, face.points)
+
+
+def crop_around(landmarks: F32) -> Crop:
+    """CROP_SCALE × the longer side of the upright rectangle around landmarks, float32 (200, 2)."""
+    roll = roll_of(topology.five_points(landmarks[None])[0])
+    cos, sin = np.cos(roll), np.sin(roll)
+    turn = np.array([[cos, sin], [-sin, cos]])
+    upright = landmarks @ turn.T
+    low, high = upright.min(0), upright.max(0)
+    x, y = turn.T @ ((low + high) / 2)
+    return Crop(float(x), float(y), CROP_SCALE * float((high - low).max()), roll)
+
+
+def crop_at(box: Box, points: F32 | None) -> Crop:
+    """The same crop, on average, from a detector's box and its five points, float32 (5, 2), which give the roll."""
+    left, top, width, height = box
+    roll = 0.0 if points is None else roll_of(points)
     longer = max(width, height)
     x = left + width / 2 - _BOX_DROP * longer * np.sin(roll)
     y = top + height / 2 + _BOX_DROP * longer * np.cos(roll)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from anonymizer.errors import ModelError
 from anonymizer.faces import topology
-from anonymizer.faces.landmarks import Crop, Landmarker, crop_of, cut, roll_of
+from anonymizer.faces.landmarks import Crop, Landmarker, crop_around, crop_at, crop_of, cut, roll_of
 from anonymizer.frame import Face, Planes
 
 SIDE = 96
@@ -139,14 +139,25 @@ def test_crop_of_a_turned_face_turns_with_it() -> None:
     points[:] = rng.uniform(-40, 40, (200, 2))
     points[topology.EYE_RIGHT], points[topology.EYE_LEFT] = (-30, -20), (30, -20)
     points[topology.points(61)], points[topology.points(291)] = (-20, 40), (20, 40)
-    upright = crop_of(Face(0, (0, 0, 1, 1), 1, landmarks=points + 200))
+    upright = crop_around(points + 200)
     angle = np.radians(25)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    turned = crop_of(Face(0, (0, 0, 1, 1), 1, landmarks=(points @ turn.T + 200).astype(np.float32)))
+    turned = crop_around((points @ turn.T + 200).astype(np.float32))
     assert turned.side == pytest.approx(upright.side, rel=1e-4)
     assert np.degrees(turned.roll) == pytest.approx(25, abs=0.01)
     offset = turn @ (upright.x - 200, upright.y - 200)
     assert (turned.x - 200, turned.y - 200) == pytest.approx(offset, abs=1e-3)
+
+
+def test_crop_of_a_face_prefers_landmarks_then_what_was_seen() -> None:
+    rng = np.random.default_rng(2)
+    landmarks, five = rng.uniform(0, 90, (200, 2)).astype(np.float32), rng.uniform(0, 90, (5, 2)).astype(np.float32)
+    face = Face(0, (0, 0, 100, 100), 1, points=five)
+    assert crop_of(face) == crop_at((0, 0, 100, 100), five)
+    face.seen = (20, 20, 50, 60)
+    assert crop_of(face) == crop_at((20, 20, 50, 60), five)
+    face.landmarks = landmarks
+    assert crop_of(face) == crop_around(landmarks)
 
 
 def test_other_models_are_refused(tmp_path: Path, finder_of_dots: Path) -> None:
