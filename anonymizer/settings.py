@@ -29,6 +29,7 @@ import functools
 import math
 import os
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -218,7 +219,7 @@ class _Builder:
             values[name] = self.field(fields[name], child)
         missing = [d for d in fields.values() if d.name not in values and d.default is dataclasses.MISSING]
         for d in missing:
-            self.bad(node, f"key {d.name!r} is missing: {_told(d.said)}")
+            self.bad(node, f"key {d.name!r} is missing: {_told(d)}")
         if missing or BAD in values.values():
             return BAD
         built: Any = BAD
@@ -348,7 +349,7 @@ def _schema_of_settings(cls: type, definitions: dict[str, Any]) -> dict[str, Any
     properties = {}
     for d in declared(cls):
         schema = _schema(d.kind, d.said, definitions)
-        described = {"title": d.said.title, "description": _told(d.said), **schema}
+        described = {"title": d.said.title, "description": _told(d), **schema}
         if d.default is not dataclasses.MISSING and d.default is not None:
             described["default"] = plain(d.default)
         properties[d.name] = described
@@ -434,12 +435,17 @@ def _example_of_settings(cls: type, instance: Any = None) -> Iterator[str]:
     for d in declared(cls):
         if instance is not None:
             d = dataclasses.replace(d, default=getattr(instance, d.name))  # noqa: PLW2901
-        yield f"# {d.said.title}: {_told(d.said)}"
+        title = f"{d.said.title}: {_told(d)}" if d.said.description else f"{d.said.title}{_limits(d)}."
+        yield from (f"# {line}" for line in textwrap.wrap(title, 100))
         inner = _settings_within(d.kind)
-        required = d.default is dataclasses.MISSING
         lines = list(_example_of_field(d, inner))
-        shown = required or (d.default is not None and (inner is None or d.kind is inner))
+        shown = d.default is dataclasses.MISSING or (d.kind is inner if inner else not _open(d))
         yield from lines if shown else (f"# {line}".rstrip() for line in lines)
+
+
+def _open(d: Declared) -> bool:
+    """Whether nothing stands where the key is left out, so that the example shows another value, commented out."""
+    return d.default is None or (d.default in ((), {}) and d.said.example is not None)
 
 
 def _example_of_field(d: Declared, inner: type | None) -> Iterator[str]:
@@ -455,7 +461,7 @@ def _example_of_field(d: Declared, inner: type | None) -> Iterator[str]:
         else:
             yield from (f"{d.name}:", *(f"  {line}" for line in body))
         return
-    value = d.said.example if d.default in (dataclasses.MISSING, None) or inner is not None else plain(d.default)
+    value = d.said.example if d.default is dataclasses.MISSING or inner is not None or _open(d) else plain(d.default)
     if isinstance(value, dict) and value:
         yield from (f"{d.name}:", *(f"  {line}" for line in yamlfile.dump(value).splitlines()))
     else:
@@ -474,13 +480,18 @@ def _first_paragraph(cls: type) -> str:
     return (cls.__doc__ or "").strip().partition("\n\n")[0]
 
 
-def _told(said: Setting) -> str:
+def _told(d: Declared) -> str:
     """Description, unit and limits in one line."""
-    limits = [
-        f"at least {said.minimum:g}" if said.minimum is not None else "",
-        f"at most {said.maximum:g}" if said.maximum is not None else "",
-    ]
-    notes = [f"in {said.unit}" if said.unit else "", *limits]
-    facts = ", ".join(note for note in notes if note)
-    text = said.description or said.title
-    return f"{text.rstrip('.')} ({facts})." if facts else f"{text.rstrip('.')}."
+    return f"{(d.said.description or d.said.title).rstrip('.')}{_limits(d)}."
+
+
+def _limits(d: Declared) -> str:
+    said, of = d.said, ""
+    kinds = [kind for kind in (d.kind, *typing.get_args(d.kind)) if kind in (int, float)]
+    if not kinds:
+        of = " characters" if d.kind is str else " entries"
+    notes = [f"in {said.unit}"] if said.unit else []
+    if said.minimum is not None:
+        notes.append("not empty" if of and said.minimum == 1 else f"at least {said.minimum:g}{of}")
+    notes += [f"at most {said.maximum:g}{of}"] if said.maximum is not None else []
+    return f" ({', '.join(notes)})" if notes else ""

@@ -207,7 +207,7 @@ def test_the_example_is_the_defaults() -> None:
     default = Server(users=())
     for name in ("port", "audio", "method", "colour", "paths", "limits", "rooms", "file"):
         assert getattr(server, name) == getattr(default, name), name
-    assert "# Rate: Rate (in Mbit/s, at least 0.1, at most 100)." in text
+    assert "# Rate (in Mbit/s, at least 0.1, at most 100)." in text
     uncommented = "\n".join(
         line[2:] if line.startswith("# ") and ":" in line and line[2].islower() else line for line in text.splitlines()
     )

@@ -219,6 +219,8 @@ class RuleSet:
         seen: dict[str, int] = {}
         for index, rule in enumerate(self.rules):
             at = "rules", index
+            if rule.name == "default":
+                yield Wrong("no rule may be named 'default': that name stands for the default", *at, "name")
             if rule.name in seen:
                 yield Wrong(f"rule {seen[rule.name] + 1} is already named {rule.name!r}", *at, "name")
             seen.setdefault(rule.name, index)

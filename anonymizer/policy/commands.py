@@ -1,0 +1,165 @@
+"""``anonymizer rules …``: check, test, compare and describe rule files."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import zoneinfo
+from pathlib import Path
+from typing import Any
+
+from anonymizer import settings
+from anonymizer.errors import ConfigError
+from anonymizer.policy import rules as rulefile
+from anonymizer.policy.compare import laxer
+from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
+from anonymizer.policy.explain import explain, remarks
+from anonymizer.policy.recognition import Recognition
+from anonymizer.policy.rules import RuleSet
+
+FACE_HELP = (
+    "a face as 'x=820 y=300 w=60 h=80' in pixels, and where needed confidence=0.8 view=3 (seconds) pose=unusable "
+    "age=0.1 (seconds since its detection) group=staff member=anna; may be given several times"
+)
+_NUMBERS = {"x", "y", "w", "h", "confidence", "view", "age"}
+_WORDS = {"pose", "group", "member"}
+
+
+def register(subparsers: Any) -> None:
+    """Adds ``rules`` and its commands to argparse's subparsers. Each sets ``run``: arguments in, exit code out."""
+    rules = subparsers.add_parser("rules", help="check, test and compare rule files")
+    commands = rules.add_subparsers(dest="rules_command", required=True, metavar="COMMAND")
+    one = commands.add_parser("check", help="report every error with its line and column")
+    one.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    one.set_defaults(run=check)
+    one = commands.add_parser("test", help="say which rule decides about a face, and why")
+    one.add_argument("file", type=Path, metavar="FILE")
+    one.add_argument("--camera", required=True)
+    one.add_argument(
+        "--time", help="such as 2026-11-24T17:30, in the rules' time zone unless it names one; default now"
+    )
+    one.add_argument("--size", default="1920x1080", help="of the picture, in pixels; default %(default)s")
+    one.add_argument("--face", action="append", required=True, help=FACE_HELP)
+    one.set_defaults(run=test)
+    one = commands.add_parser("schema", help="print the JSON Schema of rule files, for editors")
+    one.set_defaults(run=schema)
+    one = commands.add_parser("example", help="print an example with every key explained")
+    one.set_defaults(run=example)
+    one = commands.add_parser("compare", help="say whether rule file B is laxer than A; exit code 1 if so")
+    one.add_argument("a", type=Path, metavar="A")
+    one.add_argument("b", type=Path, metavar="B")
+    one.set_defaults(run=compare)
+
+
+def read(path: Path, today: datetime.date | None = None) -> RuleSet:
+    """The rules in a file; calendars are looked for beside it. Raises ConfigError with every problem's place."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
+    today = today or datetime.datetime.now(datetime.UTC).date()
+    return rulefile.load(text, str(path), today=today, read=lambda name: (path.parent / name).read_bytes())
+
+
+def check(arguments: argparse.Namespace) -> int:
+    failures = []
+    for path in arguments.files:
+        try:
+            rules = read(path)
+        except ConfigError as error:
+            failures.append(str(error))
+            continue
+        print(f"{path}: {len(rules.rules)} rules, default {rules.default.action}: good")
+        for remark in remarks(rules):
+            print(f"{path}: note: {remark}")
+    if failures:
+        raise ConfigError("\n".join(failures))
+    return 0
+
+
+def test(arguments: argparse.Namespace) -> int:
+    rules = read(arguments.file)
+    time = _time(arguments.time, zoneinfo.ZoneInfo(rules.timezone))
+    width, height = _size(arguments.size)
+    picture = Picture(arguments.camera, time, width, height)
+    faces = [_face(number, text) for number, text in enumerate(arguments.face, 1)]
+    verdict = CameraRules(rules, arguments.camera).decide(faces, picture)
+    for face, decision in zip(faces, verdict.faces, strict=True):
+        steps = explain(rules, face, picture)
+        for step in steps:
+            why = "; ".join((*(f"not {words}" for words in step.failed), *step.met)) or "no conditions"
+            print(f"face {face.track}: rule {step.rule!r} {'holds' if step.holds else 'does not hold'}: {why}")
+        options = f"margin {decision.margin:g}, identity {decision.identity}"
+        print(f"face {face.track}: {decision.action} by {decision.rule!r} ({options})")
+    for doubt in verdict.doubts:
+        print(f"not judged, so that the default applies: {doubt}")
+    if verdict.whole:
+        print("the whole picture is covered")
+    return 0
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    print(json.dumps(settings.json_schema(RuleSet, "Rules of anonymizer"), indent=2, ensure_ascii=False))
+    return 0
+
+
+def example(arguments: argparse.Namespace) -> int:
+    print(settings.example(RuleSet), end="")
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    a, b = read(arguments.a), read(arguments.b)
+    witness, reverse = laxer(a, b), laxer(b, a)
+    for one, other, found in ((arguments.b, arguments.a, witness), (arguments.a, arguments.b, reverse)):
+        verb = "is" if found is None or found.sure else "may be"
+        print(f"{one} {'is not' if found is None else verb} laxer than {other}{f': {found}' if found else ''}")
+    return 0 if witness is None else 1
+
+
+def _time(text: str | None, zone: zoneinfo.ZoneInfo) -> float:
+    if text is None:
+        return datetime.datetime.now(zone).timestamp()
+    try:
+        time = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--time {text!r} is not a time; write it as 2026-11-24T17:30") from None
+    return (time if time.tzinfo else time.replace(tzinfo=zone)).timestamp()
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ConfigError(f"--size {text!r} is not a size; write it as 1920x1080")
+    return int(width), int(height)
+
+
+def _face(number: int, text: str) -> FaceFacts:
+    said: dict[str, str] = {}
+    for part in text.split():
+        key, equals, value = part.partition("=")
+        if not equals or key not in _NUMBERS | _WORDS:
+            raise ConfigError(f"--face: {part!r} is not understood.{settings.hint(key, sorted(_NUMBERS | _WORDS))}")
+        said[key] = value
+    try:
+        numbers = {key: float(value) for key, value in said.items() if key in _NUMBERS}
+    except ValueError:
+        raise ConfigError(f"--face {text!r}: one of {', '.join(sorted(_NUMBERS))} is not a number") from None
+    if not {"x", "y", "w", "h"} <= numbers.keys():
+        raise ConfigError(f"--face {text!r} lacks its place: x, y, w and h in pixels are due")
+    known = None
+    if "group" in said or "member" in said:
+        groups = frozenset(filter(None, said.get("group", "").split(",")))
+        known = Recognition(said.get("member", "someone"), groups, 1.0, 0.0)
+    return FaceFacts(
+        track=number,
+        box=(numbers["x"], numbers["y"], numbers["w"], numbers["h"]),
+        age=numbers.get("age", 0.0),
+        confidence=numbers.get("confidence", 1.0),
+        time_in_view=numbers.get("view", 0.0),
+        pose_usable=said.get("pose", "usable") != "unusable",
+        known=known,
+    )
