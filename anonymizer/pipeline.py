@@ -46,6 +46,8 @@ class Pipeline:
         self.policy = policy
         self._swapper = swapper
         self._cast = cast
+        self.replacing = True
+        """Whether faces that the policy wants replaced are; False covers them solid, which is stronger and cheaper."""
         self._smoother = Smoother()
         self.seconds = {"detect and track": 0.0, "landmarks": 0.0, "decide": 0.0, "paint": 0.0}
 
@@ -97,7 +99,8 @@ class Pipeline:
                 face.margin = decision.margin
             planes = _edit(frame)
             cast = self._cast.scene(frame, verdict)
-            for one in paint(planes, frame.faces, self._swapper, cast, frame.time):
+            swapper = self._swapper if self.replacing else None
+            for one in paint(planes, frame.faces, swapper, cast, frame.time):
                 if one.error is not None:
                     log.warning("a face is covered instead of replaced: %s", one.reason)
             for outline in verdict.masks:
@@ -108,7 +111,7 @@ class Pipeline:
 
     def _locate(self, frame: Frame) -> None:
         """Landmarks and pose of the faces that are large enough to be replaced."""
-        if self._landmarker is None or self._swapper is None:
+        if self._landmarker is None or self._swapper is None or not self.replacing:
             return
         worth = [face for face in frame.faces if face.box[3] >= SMALLEST]
         if not worth:

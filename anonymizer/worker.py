@@ -220,12 +220,14 @@ class Worker:
             return
         self._serve(self._anonymised(frame))
         dropped = self._intake.dropped
+        interval *= 2 if self._load.level is Level.HALF_RATE else 1
         level = self._load.note(time.monotonic(), time.monotonic() - began, interval, dropped > self._dropped_before)
         self._dropped_before = dropped
         if level is not self._level_before and self._pipeline is not None:
             self._level_before = level
             size = self._config.faces.size
             self._pipeline.limit_detector(size if level is Level.FULL else min(size, 640))
+            self._pipeline.replacing = level < Level.NO_REPLACEMENT
             self._notice("warning", level.meaning or "no longer overloaded")
 
     def _anonymised(self, frame: Frame) -> list[Frame]:
