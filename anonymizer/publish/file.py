@@ -37,6 +37,7 @@ class FileSink:
         kind = container_of(path)
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
+            self._part.touch()  # libavformat opens its file with the first packet only: too late to complain
             self._container = av.open(f"file:{self._part}", "w", format=kind, options=_exact_times(kind, video))
         except (OSError, av.error.FFmpegError) as error:
             raise PublishError(f"{path}: cannot be written ({error.strerror})") from error

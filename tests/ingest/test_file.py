@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from anonymizer.errors import SourceError
+from anonymizer.frame import Frame
+from anonymizer.ingest.file import FileSource
+from tests import videos
+
+
+def read(path: Path) -> tuple[list[Frame], list[str]]:
+    with FileSource(path) as source:
+        return [item for item in source if isinstance(item, Frame)], source.problems
+
+
+def test_every_picture_comes_at_its_own_time(tmp_path: Path) -> None:
+    times = [0, 40, 41, 120, 500, 507, 2000]
+    frames, problems = read(videos.write(tmp_path / "v.mkv", times=times))
+    assert [round(frame.time * 1000) for frame in frames] == times
+    assert [frame.index for frame in frames] == list(range(7))
+    assert not problems
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mov", "v.mkv", "v.ts", "v.avi", "v.h264"])
+def test_containers_are_read(tmp_path: Path, name: str) -> None:
+    options = {} if name in ("v.mp4", "v.mov", "v.mkv") else {"bf": "0"}
+    frames, problems = read(videos.write(tmp_path / name, options=options))
+    assert len(frames) == 25
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"),
+    [("libx265", "yuv420p"), ("mjpeg", "yuvj420p"), ("mpeg4", "yuv420p"), ("libx264", "yuv422p"), ("libx264", "gray")],
+)
+def test_codecs_and_formats_become_planes(tmp_path: Path, codec: str, pix_fmt: str) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    frames, _ = read(videos.write(tmp_path / "v.mkv", codec=codec, pix_fmt=pix_fmt, options=options))
+    planes = frames[0].planes
+    assert planes.y.shape == (144, 192)
+    assert planes.u.shape == planes.v.shape == (72, 96)
+    assert planes.y.max() > 180
+
+
+def test_rotated_pictures_are_seen_upright_and_written_back_as_coded(tmp_path: Path) -> None:
+    path = videos.write(tmp_path / "v.mp4", rotation=90, count=3)
+    with FileSource(path) as source:
+        assert source.video.rotation in (90, 270)
+        frame = next(item for item in source if isinstance(item, Frame))
+        assert (frame.planes.width, frame.planes.height) == (144, 192)
+        assert frame.picture is not None
+        planes = frame.picture.edit()
+        planes.y[:48] = 255
+        coded = frame.picture.finish()
+        luma = coded.to_ndarray(format="gray")
+        edge = luma[:, :48] if source.video.rotation == 270 else luma[:, -48:]
+        assert coded.width == 192
+        assert edge.min() > 250
+
+
+def test_editing_does_not_harm_the_decoders_references(tmp_path: Path) -> None:
+    path = videos.write(tmp_path / "v.mp4", count=20)
+    with av.open(str(path)) as plain:
+        expected = [frame.to_ndarray(format="gray") for frame in plain.decode(video=0)]
+    with FileSource(path) as source:
+        for item, reference in zip(source, expected, strict=True):
+            assert isinstance(item, Frame) and item.picture is not None
+            assert np.abs(item.planes.y.astype(int) - luma_of(reference)).max() <= 2
+            item.picture.edit().y[:] = 0
+
+
+def luma_of(gray: np.ndarray) -> np.ndarray:
+    """Full-range grey back to studio-range luma."""
+    return np.rint(gray.astype(float) * 219 / 255 + 16).astype(int)
+
+
+def test_odd_sizes_become_even(tmp_path: Path) -> None:
+    path = videos.write(tmp_path / "v.mkv", codec="mjpeg", pix_fmt="yuvj420p", size=(191, 143), count=3)
+    frames, _ = read(path)
+    assert (frames[0].planes.width, frames[0].planes.height) == (192, 144)
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.mp4"])
+def test_a_cut_file_is_read_as_far_as_it_goes_and_told(tmp_path: Path, name: str) -> None:
+    options = {"movflags": "faststart"} if name == "v.mp4" else {}
+    path = videos.write(tmp_path / name, count=250, **options)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    frames, problems = read(path)
+    assert 50 < len(frames) < 250
+    assert any("cut" in problem for problem in problems)
+
+
+def test_cover_art_is_no_video(tmp_path: Path, shared: Path) -> None:
+    with pytest.raises(SourceError, match="no video"):
+        FileSource(shared / "footage" / "codecs" / "Owner-iTunes_9.0.3.15.mp4")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "no such file"), (b"", "empty"), (b"hello" * 999, "cannot be read"), ("dir", "folder")]
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | str | None, words: str) -> None:
+    path = tmp_path / "thing.mp4"
+    if content == "dir":
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=words) as caught:
+        FileSource(path)
+    assert "thing.mp4" in str(caught.value)
+
+
+def test_a_play_list_opens_nothing_else(tmp_path: Path) -> None:
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(SourceError):
+        read(playlist)
+
+
+def test_odd_streams_are_read_or_refused(shared: Path) -> None:
+    expected = {
+        "C0023S01.mp4": 95,
+        "brokensps.mp4": 79,
+        "h264_4bf_pyramid_nobsrestriction.mp4": 25,
+        "h265_bframes.mp4": 30,
+        "interlaced_crop.mp4": 126,
+        "mp4-init-nonkeyframe.mp4": 27,
+        "packed_bframes.avi": 15,
+        "sample_edit_list_only_preroll_sync_sample.mp4": 16,
+        "sample_fragmented_seekable.mp4": 30,
+        "sample_h265.ts": 30,
+        "sample_no_bframes.mp4": 30,
+        "sample_with_increasing_timestamps_320w_240h_5s.mp4": 300,
+        "test_iibbibb_neg_ctts.mp4": 13,
+        "two_first_slice.mp4": 34,
+    }
+    for path in sorted((shared / "footage" / "codecs").iterdir()):
+        if path.name in expected:
+            frames, _ = read(path)
+            assert len(frames) == expected[path.name], path.name
+            assert all(a.time < b.time for a, b in zip(frames, frames[1:], strict=False)), path.name
+        else:
+            with pytest.raises(SourceError, match=path.name):
+                FileSource(path)
+
+
+def test_frame_rates_of_the_header_survive(tmp_path: Path) -> None:
+    with FileSource(videos.write(tmp_path / "v.mp4", base=Fraction(1, 12800))) as source:
+        assert source.video.rate == 25
+        assert source.frames_expected == 25

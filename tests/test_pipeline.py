@@ -1,0 +1,150 @@
+"""Whatever fails, no face leaves: each test has a control that shows what leaves when nothing is painted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anonymizer import pipeline as module
+from anonymizer.frame import Frame
+from anonymizer.pipeline import Pipeline
+from anonymizer.policy import Action
+from anonymizer.synthesis.cover import BLANK
+from tests import stages
+
+ORIGINALS = {frame.index: stages.face_of(frame).copy() for frame in stages.frames(60)}
+
+
+def through(stages_: Pipeline, count: int = 60) -> list[Frame]:
+    out = []
+    for frame in stages.frames(count):
+        out += stages_.push(frame)
+    return out + stages_.flush()
+
+
+def leaks(frames: list[Frame]) -> list[int]:
+    """Frames in which the face is still the original's: luma that correlates."""
+    leaked = []
+    for frame in frames:
+        now, was = stages.face_of(frame).astype(float), ORIGINALS[frame.index].astype(float)
+        if now.std() > 1 and np.corrcoef(now.ravel(), was.ravel())[0, 1] > 0.5:
+            leaked.append(frame.index)
+    return leaked
+
+
+def blank(frame: Frame) -> bool:
+    return bool((frame.planes.y == BLANK).all())
+
+
+def test_every_frame_comes_out_once_in_order_with_its_face_covered() -> None:
+    out = through(stages.pipeline(stages.SquareDetector()))
+    assert [frame.index for frame in out] == list(range(60))
+    assert not leaks(out)
+    assert all(frame.faces and frame.faces[0].method == "solid" for frame in out)
+
+
+def test_the_check_sees_a_leak_when_painting_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "paint", lambda *_: [])
+    assert len(leaks(through(stages.pipeline(stages.SquareDetector())))) == 60
+
+
+@pytest.mark.parametrize("lookahead", [0.0, 0.5])
+def test_a_detector_that_raises_blanks_the_pictures_that_nothing_is_known_of(lookahead: float) -> None:
+    detector = stages.SquareDetector()
+    line = stages.pipeline(detector, lookahead=lookahead)
+    out = []
+    for frame in stages.frames(60):
+        detector.failing = 20 <= frame.index < 40
+        out += line.push(frame)
+    out += line.flush()
+    assert len(out) == 60
+    assert not leaks(out)
+    covered = [frame.index for frame in out if blank(frame)]
+    assert set(range(26, 40)) <= set(covered)  # 0.2 s after the last good detection
+    assert all(out[i].uncertain for i in covered)
+    assert not any(blank(out[i]) for i in (*range(15), *range(45, 60)))
+
+
+def test_a_detector_that_never_worked_blanks_everything() -> None:
+    detector = stages.SquareDetector()
+    detector.failing = True
+    out = through(stages.pipeline(detector))
+    assert len(out) == 60 and all(blank(frame) and frame.uncertain for frame in out)
+
+
+def test_a_swapper_that_raises_covers_the_face_solid() -> None:
+    out = through(stages.pipeline(stages.SquareDetector(), Action.REPLACE, swapper=stages.RaisingSwapper()))
+    assert not leaks(out)
+    assert {face.method for frame in out for face in frame.faces} == {"solid"}
+    assert not any(blank(frame) for frame in out)
+
+
+class Broken:
+    """A part that raises whatever is asked of it."""
+
+    def __call__(self, *_: object) -> None:
+        raise RuntimeError("broken")
+
+    def decide(self, *_: object) -> None:
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("part", ["paint", "policy", "landmarks"])
+def test_whatever_raises_between_detection_and_encoder_blanks_the_picture(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = stages.pipeline(stages.SquareDetector(), Action.REPLACE, swapper=stages.RaisingSwapper())
+    if part == "paint":
+        monkeypatch.setattr(module, "paint", Broken())
+    elif part == "policy":
+        line.policy = Broken()  # type: ignore[assignment]
+    else:
+        line._landmarker = Broken()  # type: ignore[assignment]
+    out = through(line, 20)
+    assert len(out) == 20 and all(blank(frame) and "broken" in frame.uncertain for frame in out)
+
+
+def test_keep_leaves_the_picture_untouched() -> None:
+    """Not by the default, which may not be keep: by a policy that says so for each face."""
+    line = stages.pipeline(stages.SquareDetector())
+    decide = line.policy.decide
+
+    def keeping(frame: Frame) -> object:
+        verdict = decide(frame)
+        for face in frame.faces:
+            face.action = "keep"
+        return verdict
+
+    line.policy.decide = keeping  # type: ignore[assignment,method-assign]
+    out = through(line, 20)
+    assert all((stages.face_of(frame) == ORIGINALS[frame.index]).all() for frame in out)
+
+
+def test_privacy_blanks_pictures_without_faces_too() -> None:
+    line = stages.pipeline(stages.SquareDetector(), Action.PRIVACY)
+    out = []
+    for frame in stages.frames(20, square=False):
+        out += line.push(frame)
+    assert all(blank(frame) for frame in out + line.flush())
+
+
+def test_waiting_frames_obey_the_newest_rules() -> None:
+    line = stages.pipeline(stages.SquareDetector(), Action.BLUR, lookahead=0.5)
+    out = []
+    for frame in stages.frames(30):
+        if frame.index == 20:
+            line.policy.rules = stages.rules(Action.SOLID)
+        out += line.push(frame)
+    out += line.flush()
+    methods = [frame.faces[0].method for frame in out]
+    first = methods.index("solid")
+    assert first <= 9  # frame 20 was pushed when the frames from 8 on were still waiting
+    assert set(methods[first:]) == {"solid"}
+
+
+def test_in_overload_faces_are_covered_instead_of_replaced() -> None:
+    line = stages.pipeline(stages.SquareDetector(), Action.REPLACE, swapper=stages.RaisingSwapper())
+    line.replacing = False
+    out = through(line, 20)
+    assert not leaks(out)
+    assert {face.method for frame in out for face in frame.faces} == {"solid"}
