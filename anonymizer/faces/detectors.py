@@ -87,18 +87,16 @@ def suppress(found: Detections, iou: float = NMS_IOU) -> Detections:
     A box of similar size that lies almost wholly inside a better one goes too: it is the same face found twice, at
     two sizes. The order of the input does not matter.
     """
-    if len(found) == 0:
-        return found
-    found = found.take(np.lexsort((*found.boxes.T, -found.scores)))
-    union, inside = overlaps(found.boxes, found.boxes)
-    area = np.prod(found.boxes[:, 2:], axis=1).astype(np.float64)
-    similar = np.minimum(area[:, None], area[None]) > 0.25 * np.maximum(area[:, None], area[None])
-    same = (union > iou) | ((inside > 0.8) & similar)
-    kept = np.ones(len(found), bool)
-    for i in range(len(found)):
-        if kept[i]:
-            kept[i + 1 :] &= ~same[i, i + 1 :]
-    return found.take(kept)
+    left = np.lexsort((*found.boxes.T, -found.scores))
+    area = np.prod(found.boxes[:, 2:], axis=1)
+    kept = []
+    while len(left):
+        best, left = int(left[0]), left[1:]
+        kept.append(best)
+        union, inside = overlaps(found.boxes[best : best + 1], found.boxes[left])
+        similar = np.minimum(area[left], area[best]) > 0.25 * np.maximum(area[left], area[best])
+        left = left[~((union[0] > iou) | ((inside[0] > 0.8) & similar))]
+    return found.take(np.array(kept, np.intp))
 
 
 class Detector(Protocol):
@@ -158,7 +156,9 @@ class OnnxDetector:
         family = self._family
         tensor = np.zeros((len(pictures), 3, rows, columns), np.float32)
         for target, picture in zip(tensor, pictures, strict=True):
-            target[:, :height, :width] = (picture[..., ::-1] if family.rgb else picture).transpose(2, 0, 1)
+            channels = cv2.split(picture)
+            for plane, channel in zip(target, channels[::-1] if family.rgb else channels, strict=True):
+                plane[:height, :width] = channel
         if (family.mean, family.std) != (0.0, 1.0):
             tensor -= family.mean
             tensor /= family.std

@@ -48,8 +48,8 @@ class TrackerSettings:
     low: float = 0.25
     start: float = 0.4
     strong: float = 0.5
-    sure: float = 0.6
-    hold: float = 0.3
+    sure: float = 0.75
+    hold: float = 0.25
     reach: float = 1.5
     backfill: float = 0.5
     margin: float = 0.12
@@ -75,13 +75,14 @@ class Sighting:
 @dataclass(slots=True)
 class Track:
     """One face over time. sightings: oldest first. seen: how many there ever were. misses: passes that looked for the
-    face since its last sighting, and did not find it. best: its highest score. entering, leaving: pixels a second at
+    face since its last sighting, and did not find it; missed: all of them. best: its highest score. entering, leaving: pixels a second at
     the first and at the last sighting."""
 
     number: int
     sightings: list[Sighting] = field(default_factory=list)
     seen: int = 0
     misses: int = 0
+    missed: int = 0
     best: float = 0.0
     entering: tuple[float, float] = (0.0, 0.0)
     leaving: tuple[float, float] = (0.0, 0.0)
@@ -181,7 +182,8 @@ class Tracker:
     def update(self, time: float, found: Detections, looked: Sequence[Box] | None = None) -> None:
         """Take the detections of one pass over the frame at ``time``, which never goes back.
 
-        looked: the regions the pass looked at, or None for the whole picture. The order of the detections does not matter.
+        looked: the regions the pass looked at, or None for the whole picture. The order of the detections does not
+        matter.
         """
         s = self.settings
         found = suppress(found.take(found.scores >= s.low))
@@ -207,6 +209,7 @@ class Tracker:
         for track in open_tracks:
             if track not in matched and _inside(track.state_at(time), looked):
                 track.misses += 1
+                track.missed += 1
         for i in free:
             if found.scores[i] >= s.start:
                 track = Track(self._next)
@@ -246,9 +249,8 @@ class Tracker:
         self.tracks = []
 
     def refuted(self, track: Track) -> bool:
-        """Seen only once, and weakly, and not found again where it was looked for."""
-        s = self.settings
-        return track.seen == 1 and track.best < s.sure and track.misses >= s.refuted_by
+        """Seen only weakly, and missed too often where it was looked for."""
+        return track.best < self.settings.sure and track.missed >= self.settings.refuted_by * track.seen
 
     def _hold(self, track: Track) -> float:
         return self.settings.hold * (1.0 if track.best >= self.settings.sure else 0.5)
