@@ -1,0 +1,1 @@
+"""Benchmarks: they print tables and judge nothing. ``make bench`` runs them."""
