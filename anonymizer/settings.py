@@ -370,7 +370,8 @@ def _schema(kind: Any, said: Setting, definitions: dict[str, Any]) -> dict[str, 
     if origin is tuple:
         return _schema_of_items(arguments, said, definitions)
     if origin is dict:
-        schema = {"type": "object", "additionalProperties": _schema(arguments[1], said, definitions)}
+        schema = {"type": "object", "additionalProperties": _schema(arguments[1], _unbounded(said), definitions)}
+        schema |= _limited(said, "minProperties", "maxProperties")
         if said.pattern:
             schema["propertyNames"] = {"pattern": f"^(?:{said.pattern})$"}
         return schema
@@ -389,25 +390,30 @@ def _schema(kind: Any, said: Setting, definitions: dict[str, Any]) -> dict[str, 
     if kind is bool:
         return {"type": "boolean"}
     if kind in (int, float):
-        limits = {"minimum": said.minimum, "maximum": said.maximum}
-        base: dict[str, Any] = {"type": "integer" if kind is int else "number"}
-        return base | {key: limit for key, limit in limits.items() if limit is not None}
-    schema = {"type": "string"}
+        return {"type": "integer" if kind is int else "number", **_limited(said, "minimum", "maximum")}
+    schema = {"type": "string", **_limited(said, "minLength", "maxLength")}
     if said.pattern:
         schema["pattern"] = f"^(?:{said.pattern})$"
     return schema | ({"format": "date"} if kind is datetime.date else {})
 
 
 def _schema_of_items(arguments: tuple[Any, ...], said: Setting, definitions: dict[str, Any]) -> dict[str, Any]:
+    numbers = all(a in (int, float, Ellipsis) for a in arguments)
+    items = [_schema(a, said if numbers else _unbounded(said), definitions) for a in arguments if a is not Ellipsis]
     if arguments[-1] is not Ellipsis:
-        items = [_schema(a, said, definitions) for a in arguments]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
-    item = _schema(arguments[0], said, definitions)
-    schema: dict[str, Any] = {"type": "array", "items": item}
-    if item.get("type") not in {"integer", "number"}:
-        limits = {"minItems": said.minimum, "maxItems": said.maximum}
-        schema |= {key: limit for key, limit in limits.items() if limit is not None}
-    return {"anyOf": [item, schema]} if said.single else schema
+    schema = {"type": "array", "items": items[0]}
+    if not numbers:
+        schema |= _limited(said, "minItems", "maxItems")
+    return {"anyOf": [items[0], schema]} if said.single else schema
+
+
+def _limited(said: Setting, least: str, most: str) -> dict[str, Any]:
+    return {key: limit for key, limit in ((least, said.minimum), (most, said.maximum)) if limit is not None}
+
+
+def _unbounded(said: Setting) -> Setting:
+    return dataclasses.replace(said, minimum=None, maximum=None)
 
 
 def plain(value: Any) -> Any:

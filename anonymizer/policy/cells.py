@@ -50,7 +50,7 @@ def moments(old: RuleSet, new: RuleSet) -> list[Moment]:
         for side in sides:
             try:
                 on.append(frozenset(name for name, table in side.items() if table.active(time)))
-            except (ValueError, OverflowError, OSError):
+            except ValueError:
                 on.append(None)
         found.setdefault((on[0], on[1]), Moment(time, on[0], on[1]))
     return list(found.values())

@@ -98,7 +98,10 @@ def _pairs(
 def _solutions(
     state: list[int], holding: Sequence[Clause], failing: Sequence[Sequence[Clause]], cells: Cells, budget: list[int]
 ) -> Iterator[list[int]]:
-    """Assignments in which every clause of holding holds, and of each entry of failing at least one does not."""
+    """Assignments in which every clause of holding holds, and of each entry of failing at least one does not.
+
+    The entry with the fewest clauses that can still fail is taken first, so that contradictions show at once.
+    """
     budget[0] -= 1
     if budget[0] <= 0:
         return
@@ -108,13 +111,24 @@ def _solutions(
             if after is not None:
                 yield from _solutions(after, holding[1:], failing, cells, budget)
         return
-    if failing:
-        for clause in failing[0]:
-            after = cells.narrow(state, [(dim, cells.full[dim] & ~mask) for dim, mask in clause])
-            if after is not None:
-                yield from _solutions(after, holding, failing[1:], cells, budget)
+    undecided: list[Sequence[Clause]] = []
+    fewest: list[Clause] | None = None
+    chosen: Sequence[Clause] = ()
+    for clauses in failing:
+        if any(all(not state[dim] & mask for dim, mask in clause) for clause in clauses):
+            continue
+        choices = [clause for clause in clauses if all(state[dim] & ~mask for dim, mask in clause)]
+        undecided.append(clauses)
+        if fewest is None or len(choices) < len(fewest):
+            fewest, chosen = choices, clauses
+    if fewest is None:
+        yield state
         return
-    yield state
+    rest = [clauses for clauses in undecided if clauses is not chosen]
+    for clause in fewest:
+        after = cells.narrow(state, [(dim, cells.full[dim] & ~mask) for dim, mask in clause])
+        if after is not None:
+            yield from _solutions(after, (), rest, cells, budget)
 
 
 def _outcomes(rules: CameraRules, cells: Cells, side: int, blind: bool) -> list[Outcome]:

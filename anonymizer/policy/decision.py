@@ -22,6 +22,8 @@ TOUCH_MARGIN = 0.2
 """Two faces touch when their boxes, grown by this share of their size on each side, overlap."""
 KEEP_FRESH = 0.4
 """Seconds: a face whose newest detection is older, or that far in the future, is not kept."""
+MAX_TIME = 2e11
+"""Seconds since 1970, about the year 8300: beyond it the calendar is not trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,13 @@ class CameraRules:
             return self.here
         if time is None:
             raise Unjudged("the rules have schedules and the time is not known")
+        if not abs(time) < MAX_TIME:
+            raise Unjudged(f"{time} is no time that the schedules know")
         second = int(time // 1)
         if self._now is None or self._now[0] != second:
             try:
                 on = {name for name, table in self.timetables.items() if table.active(time)}
-            except (ValueError, OverflowError, OSError) as error:
+            except ValueError as error:
                 raise Unjudged(f"the schedules cannot be evaluated: {error}") from None
             rules = tuple(r for r in self.here if not r.when.schedule or not on.isdisjoint(r.when.schedule))
             self._now = second, rules
@@ -216,11 +220,19 @@ def _rect(face: FaceFacts, picture: Picture) -> Rect:
     return rect
 
 
+def _reach(box: Box) -> Rect:
+    try:
+        x, y, w, h = box
+        if w > 0 and h > 0 and all(map(math.isfinite, (x, y, w, h))):
+            return geometry.grown((x, y, x + w, y + h), TOUCH_MARGIN)
+    except (TypeError, ValueError):
+        pass
+    return -math.inf, -math.inf, math.inf, math.inf
+
+
 def touching(faces: Sequence[FaceFacts]) -> list[tuple[int, int]]:
-    """Pairs of positions in faces whose grown boxes overlap."""
-    rects = [
-        geometry.grown((f.box[0], f.box[1], f.box[0] + f.box[2], f.box[1] + f.box[3]), TOUCH_MARGIN) for f in faces
-    ]
+    """Pairs of positions in faces whose grown boxes overlap. A face without a proper box may be anywhere."""
+    rects = [_reach(face.box) for face in faces]
     order = sorted(range(len(rects)), key=lambda i: rects[i][0])
     pairs = []
     for place, i in enumerate(order):
