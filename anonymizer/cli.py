@@ -34,8 +34,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _rooms() -> list[ModuleType]:
     from anonymizer import redact_command, registry_command, run_command
+    from anonymizer.demo import command as demo_command
 
-    return [redact_command, run_command, registry_command]
+    return [redact_command, run_command, demo_command, registry_command]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -43,6 +43,8 @@ class Service:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._mqtt: MqttClient | None = None
         self._stop = asyncio.Event()
+        self.ready = asyncio.Event()
+        """Set once everything listens and the workers are started."""
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -57,6 +59,7 @@ class Service:
             for name in self.settings.cameras:
                 self._start(name)
             _tell_systemd("READY=1")
+            self.ready.set()
             await self._stop.wait()
         finally:
             _tell_systemd("STOPPING=1")

@@ -1,0 +1,1 @@
+"""``make demo``: a synthetic camera, the proxy in front of it, and a page that shows both."""

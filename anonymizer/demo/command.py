@@ -1,0 +1,94 @@
+"""``anonymizer demo``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import signal
+from multiprocessing.connection import Connection
+from typing import Any
+
+from anonymizer.config import CameraSettings, Config, FacesSettings
+from anonymizer.demo import before, camera
+from anonymizer.demo.page import Page
+from anonymizer.errors import SourceError
+from anonymizer.ingest.camera import SourceSettings
+from anonymizer.publish.settings import RtspSettings
+from anonymizer.service import Service
+from anonymizer.settings import Secret
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("demo", help="see it work: a synthetic camera, or your own, before and after")
+    command.add_argument("--source", default="", metavar="URL", help="rtsp:// address, /dev/video0 or a video file")
+    command.add_argument("--rtsp-port", type=int, default=8554)
+    command.add_argument("--page-port", type=int, default=8080)
+    command.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> int:
+    context = multiprocessing.get_context("spawn")
+    children = []
+
+    def start(target: Any, *arguments: Any) -> None:
+        child = context.Process(target=target, args=arguments, daemon=True)
+        child.start()
+        children.append(child)
+
+    try:
+        source = given.source
+        if not source:
+            print("drawing a street …", flush=True)
+            theirs, ours = context.Pipe()
+            start(camera.main, theirs)
+            if not ours.poll(60):
+                raise SourceError("the synthetic camera did not start within a minute")
+            source = f"rtsp://127.0.0.1:{ours.recv()}/street"
+        settings = SourceSettings(url=Secret(source))
+        sender, pictures = context.Pipe()
+        start(before.main, settings, sender)
+        asyncio.run(_serve(given, settings, pictures))
+    finally:
+        for child in children:
+            child.kill()
+            child.join(2)
+    print("ended")
+    return 0
+
+
+async def _serve(given: argparse.Namespace, source: SourceSettings, pictures: Connection) -> None:
+    config = Config(
+        faces=FacesSettings(lookahead=0.0),
+        rtsp=RtspSettings(host="127.0.0.1", port=given.rtsp_port, auth="none"),
+        cameras={"demo": CameraSettings(source=source)},
+    )
+    service = Service(config)
+    newest: bytes | None = None
+
+    def take() -> None:
+        nonlocal newest
+        newest = pictures.recv_bytes()
+
+    async def seen_before() -> bytes | None:
+        return newest
+
+    async def seen_after() -> bytes | None:
+        return await service.cameras["demo"].still(1.0)
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pictures.fileno(), take)
+    rtsp = f"rtsp://127.0.0.1:{given.rtsp_port}/demo"
+    page = Page(rtsp, seen_before, seen_after, given.page_port)
+    running = asyncio.create_task(service.run())
+    try:
+        await service.ready.wait()
+        address = await page.start()
+        print(f"\n  page  {address}\n  RTSP  {rtsp}\n\nCtrl-C ends it.", flush=True)
+        await running
+    finally:
+        loop.remove_reader(pictures.fileno())
+        service.shut_down()
+        await page.stop()
+        await running
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

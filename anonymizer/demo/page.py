@@ -1,0 +1,69 @@
+"""A page with the camera's picture beside the anonymised one, as motion JPEG. For the demo only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+Still = Callable[[], Awaitable[bytes | None]]
+_RATE = 12.0
+
+_HTML = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>anonymizer demo</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body { font: 16px system-ui, sans-serif; margin: 1.5rem; background: #f4f4f2; color: #222 }
+main { display: grid; grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); gap: 1rem }
+figure { margin: 0 } img { width: 100%; aspect-ratio: 16 / 9; background: #ddd; display: block }
+figcaption { padding: .4rem 0; color: #555 } code { background: #e6e6e2; padding: .1rem .3rem }
+</style>
+<h1>anonymizer</h1>
+<p>What recorders get: <code>RTSP</code></p>
+<main>
+<figure><img src="/before.mjpeg" alt="from the camera"><figcaption>From the camera</figcaption></figure>
+<figure><img src="/after.mjpeg" alt="anonymised"><figcaption>Anonymised</figcaption></figure>
+</main>
+"""
+
+
+class Page:
+    """Serves the page on 127.0.0.1. rtsp: the address shown; before, after: give the newest JPEGs."""
+
+    def __init__(self, rtsp: str, before: Still, after: Still, port: int = 0) -> None:
+        self._html = _HTML.replace("RTSP", rtsp)
+        self._port = port
+        app = web.Application()
+        app.router.add_get("/", self._page)
+        app.router.add_get("/before.mjpeg", lambda request: self._stream(request, before))
+        app.router.add_get("/after.mjpeg", lambda request: self._stream(request, after))
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+
+    async def start(self) -> str:
+        """Returns the page's address."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}/"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(text=self._html, content_type="text/html")
+
+    @staticmethod
+    async def _stream(request: web.Request, still: Still) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "multipart/x-mixed-replace; boundary=picture"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionResetError):  # the page was closed
+            while True:
+                picture = await still()
+                if picture is not None:
+                    head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                    await response.write(head.encode() + picture + b"\r\n")
+                await asyncio.sleep(1 / _RATE)
+        return response
