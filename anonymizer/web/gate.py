@@ -1,0 +1,91 @@
+"""Who may see which camera over HTTP: the same users and passwords as over RTSP."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+from aiohttp import web
+
+from anonymizer.publish import AccessEvent, User, digest
+from anonymizer.publish.digest import Guesses, Nonces, Verdict
+from anonymizer.web.settings import HttpSettings
+
+_AUDIT_EVERY = 600.0  # seconds after which a user's access to a camera is noted again
+_AUDIT_MEMORY = 1024
+
+
+class Gate:
+    """audit: called with each AccessEvent. guesses: wrong passwords so far, where they are shared with the RTSP server.
+    clock: seconds, never running back; the one that guesses go by."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        audit: Callable[[AccessEvent], None],
+        guesses: Guesses | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._audit = audit
+        self._clock = clock
+        self._nonces = Nonces(secrets.token_bytes(32), settings.nonce_life)
+        self._guesses = guesses or Guesses(settings.guesses, settings.guess_window)
+        self._noted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self.wrong_passwords = 0
+
+    def admit(self, request: web.Request, users: Mapping[str, Sequence[User]]) -> set[str]:
+        """The cameras that the request's sender may see, of those whose users are given.
+
+        Raises HTTPUnauthorized for a request without a good login, HTTPForbidden after too many wrong ones.
+        """
+        settings, now, address = self._settings, self._clock(), request.remote or ""
+        if settings.auth == "none":
+            return set(users)
+        wait = self._guesses.wait(address, now)
+        if wait:
+            self._tell("blocked", "", request)
+            raise web.HTTPForbidden(headers={"Retry-After": str(int(wait) + 1)}, text="Too many wrong passwords.\n")
+        basic = settings.auth == "basic" or request.secure
+        verdicts: dict[str, Verdict] = {}
+        name = ""
+        for camera, group in users.items():
+            verdicts[camera], name = digest.check(
+                request.headers.get("Authorization"),
+                request.method,
+                group,
+                fresh=lambda nonce: self._nonces.fresh(nonce, now, address),
+                same_target=lambda uri: uri == request.raw_path,
+                algorithms=settings.digest,
+                basic=basic,
+            )
+        granted = {camera for camera, verdict in verdicts.items() if verdict is Verdict.GRANTED}
+        if granted:
+            if self._new((name, address, request.path), now):
+                self._tell("accepted", name, request)
+            return granted
+        stale = Verdict.STALE in verdicts.values()
+        if not stale and Verdict.WRONG in verdicts.values():
+            self.wrong_passwords += 1
+            self._guesses.wrong(address, now)
+            self._tell("refused", name, request)
+        nonce = self._nonces.issue(now, address)
+        refusal = web.HTTPUnauthorized(text="A user name and password are needed.\n")
+        for offer in digest.challenges(settings.digest, nonce, stale=stale, basic=basic):
+            refusal.headers.add("WWW-Authenticate", offer)
+        raise refusal
+
+    def _new(self, access: tuple[str, str, str], now: float) -> bool:
+        """Whether the audit has not had this access for a while: a still every second needs no line each."""
+        last = self._noted.get(access)
+        if last is not None and now - last < _AUDIT_EVERY:
+            return False
+        self._noted[access] = now
+        self._noted.move_to_end(access)
+        if len(self._noted) > _AUDIT_MEMORY:
+            self._noted.popitem(last=False)
+        return True
+
+    def _tell(self, kind: str, user: str, request: web.Request) -> None:
+        self._audit(AccessEvent(kind, user, request.remote or "", request.path))
