@@ -21,19 +21,23 @@ from anonymizer.synthesis.bank import FaceModel, Identity
 from anonymizer.synthesis.detail import Detail, Grain
 from anonymizer.synthesis.light import DARK, Light, measure
 from anonymizer.synthesis.rig import Rig, basis
+from anonymizer.synthesis.shape import Proportions
 from anonymizer.synthesis.swapper import Drawing, Order
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """side: faces are drawn at most this many pixels high. shape: how far inner features move towards the identity's own
-    place, 0–1. smallest: eye distance in pixels below which a face is covered instead; yaw: degrees beyond which it
+    """side: faces are drawn at most this many pixels high. taken: share of the face's own proportions that is removed;
+    given: how much of the identity's is put in. tone: by how much skin is
+    lighter or darker than the original's, as a logarithm of luminance; the identity says which. smallest: eye distance in pixels below which a face is covered instead; yaw: degrees beyond which it
     is; presence: the least that the landmark net must be sure of. memory: seconds after which a track's light is
     forgotten; tracks: how many are remembered.
     """
 
     side: int = 176
-    shape: float = 0.6
+    taken: float = 0.85
+    given: float = 1.2
+    tone: float = 0.14
     smallest: float = 6.0
     yaw: float = 52.0
     presence: float = 0.5
@@ -73,10 +77,14 @@ class EmbeddedSwapper:
     def __init__(self, model: FaceModel, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.rig = Rig(model)
+        self._proportions = Proportions(model, self.settings.taken, self.settings.given)
         self._skins: OrderedDict[tuple[bytes, bool], Skin] = OrderedDict()
         self._memory: OrderedDict[int, _Memory] = OrderedDict()
         self._grain = Grain()
+        self._coarse = basis(_places(_COARSE))[:, :3]
         steps = (np.arange(_GAIN_GRID) + 0.5) / _GAIN_GRID
+        self._eyes = basis(np.stack([self.rig.uv[e].mean(0) for e in (topology.EYE_RIGHT, topology.EYE_LEFT)]))
+        self._mouth = basis(self.rig.uv[topology.LIPS_INNER].mean(0)[None])[0]
         self._grid = basis(np.stack(np.meshgrid(steps, steps), 2).reshape(-1, 2).astype(np.float32))
 
     def refusal(self, face: Face) -> str:
@@ -111,7 +119,7 @@ class EmbeddedSwapper:
             return []
         rig = self.rig
         truth = np.stack([o.landmarks for o in orders]).astype(np.float32)
-        points = self._mix_shapes(truth, orders)
+        points = self._proportions(truth, [order.identity for order in orders])
         scales, sizes = [], []
         for order, p in zip(orders, truth, strict=True):
             scale = min(1.0, self.settings.side / max(float(np.ptp(p[:, 1])), float(np.ptp(p[:, 0])), 1.0))
@@ -134,18 +142,6 @@ class EmbeddedSwapper:
             self._draw_one(order, work[i], rim[i], nodes[i], truth[i], grids[i], sizes[i], time)
             for i, order in enumerate(orders)
         ]
-
-    def _mix_shapes(self, truth: F32, orders: Sequence[Order]) -> F32:
-        """float32 (n, 200, 2): inner features moved towards the identities' own proportions.
-
-        A scaled-orthographic camera is fitted to each face's still points and the mean shape; what it shows of the
-        identity's difference from the mean is added, less towards the outline, where the picture's own face ends.
-        """
-        rig, share = self.rig, self.settings.shape
-        camera = np.matmul(truth[:, rig.core].transpose(0, 2, 1), rig.fit)
-        own = np.stack([o.identity.shape - rig.mean for o in orders])
-        moved = np.matmul(own, camera[:, :, :3].transpose(0, 2, 1))
-        return truth + share * rig.freedom * moved
 
     def _maps(self, vertices: F32, sizes: Sequence[tuple[int, int]]) -> list[F32]:
         """Places in the texture, as fractions, for every pixel of chroma."""
@@ -183,7 +179,8 @@ class EmbeddedSwapper:
 
         texture = skin.luma[level]
         side = texture.shape[0]
-        gain = np.exp(self._grid @ light.gain).reshape(_GAIN_GRID, _GAIN_GRID)
+        tone = self.settings.tone * (1 if order.identity.key[0] & 1 else -1)
+        gain = np.exp(self._grid @ light.gain + tone).reshape(_GAIN_GRID, _GAIN_GRID)
         lit = (texture + DARK) * cv2.resize(gain, (side, side), interpolation=cv2.INTER_LINEAR)
         lit += floor - DARK
         full = [cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) * side - 0.5 for m in grid]
@@ -191,16 +188,19 @@ class EmbeddedSwapper:
         small = skin.chroma[level]
         at = grid * small.shape[0] - 0.5
         chroma = cv2.remap(small, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        saturation = float(np.clip(np.hypot(*light.chroma) / (np.hypot(*skin.tone) + 1), 0, 1.3))
-        chroma = chroma * saturation + (light.chroma - saturation * skin.tone)
+        mean = light.chroma[0]
+        saturation = float(np.clip(np.hypot(*mean) / (np.hypot(*skin.tone) + 1), 0, 1.3))
+        chroma *= saturation
+        slope = (self._coarse @ light.chroma - saturation * skin.tone).reshape(_COARSE, _COARSE, 2)
+        chroma += cv2.remap(slope, *(grid * _COARSE - 0.5), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
         for left in (False, True):
-            at_eye = float(np.exp(self._eye_basis[int(left)] @ light.gain))
+            at_eye = float(np.exp(self._eyes[int(left)] @ light.gain + tone))
             patch = layers.eye(points, left, skin.parts, at_eye, floor, size)
             if patch is not None:
                 patch.colour[..., 1:] *= saturation
                 layers.lay(patch, luma, chroma)
-        patch = layers.mouth(points, skin.parts, float(np.exp(self._mouth_basis @ light.gain)), floor, size)
+        patch = layers.mouth(points, skin.parts, float(np.exp(self._mouth @ light.gain + tone)), floor, size)
         if patch is not None:
             patch.colour[..., 1:] *= saturation
             layers.lay(patch, luma, chroma)
@@ -253,14 +253,6 @@ class EmbeddedSwapper:
             self._memory.popitem(last=False)
         return light, wanted
 
-    @property
-    def _eye_basis(self) -> F32:
-        return basis(np.stack([self.rig.uv[topology.EYE_RIGHT].mean(0), self.rig.uv[topology.EYE_LEFT].mean(0)]))
-
-    @property
-    def _mouth_basis(self) -> F32:
-        return basis(self.rig.uv[topology.LIPS_INNER].mean(0)[None])[0]
-
     def _skin(self, identity: Identity, full_range: bool) -> Skin:
         key = identity.key, full_range
         skin = self._skins.get(key)
@@ -280,7 +272,14 @@ FEATHER = 0.07
 """Width of the blend's edge over the face's width."""
 
 _GAIN_GRID = 12
+_COARSE = 4
 _SKINS = 64
+
+
+def _places(count: int) -> F32:
+    """float32 (count², 2): the centres of a grid's cells, as fractions."""
+    steps = (np.arange(count, dtype=np.float32) + 0.5) / count
+    return np.stack(np.meshgrid(steps, steps), 2).reshape(-1, 2)
 
 
 def _skin(rig: Rig, identity: Identity, full_range: bool) -> Skin:

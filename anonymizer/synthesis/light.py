@@ -13,6 +13,9 @@ from anonymizer.synthesis.rig import Rig
 CELLS = 14
 """Samples are means over squares of a CELLS-th of the face."""
 
+CALM = 8.0
+"""Chroma's slope is penalised so many times more than the gain's."""
+
 DARK = 10.0
 """Grey levels added to both sides of the gain, so that shadows divide by no small number."""
 
@@ -21,8 +24,8 @@ DARK = 10.0
 class Light:
     """What is taken from an original face.
 
-    gain: float32 (k,), logarithm of the luminance gain in the basis of ``rig.basis``. chroma: float32 (2,), mean Cb and
-    Cr less 128 of the skin.
+    gain: float32 (k,), logarithm of the luminance gain in the basis of ``rig.basis``. chroma: float32 (3, 2), Cb and Cr
+    less 128 of the skin in that basis' first three functions: a mean and a slope.
     """
 
     gain: F32
@@ -56,13 +59,22 @@ def measure(rig: Rig, crop: Planes, nodes: F32, side: float, texture: F32, floor
     luma, chroma, cell = low_pass(crop, side)
     target = np.log(np.maximum(sample(luma, cell, nodes) - floor, 0) + DARK)
     wanted = target - np.log(np.maximum(texture - floor, 0) + DARK)
-    weight = np.ones(len(nodes), np.float32)
-    b = rig.node_basis
-    gain = np.zeros(b.shape[1], np.float32)
-    for _ in range(3):
-        left = b.T * weight
-        gain = np.linalg.solve(left @ b + np.diag(rig.penalty), left @ wanted)
-        rest = wanted - b @ gain
-        weight = 1 / (1 + np.square(rest / max(0.05, 1.5 * float(np.median(np.abs(rest))))))
-    weight /= weight.sum()
-    return Light(gain.astype(np.float32), (weight @ sample(chroma, cell, nodes) - 128).astype(np.float32))
+    tone = sample(chroma, cell, nodes) - 128
+    centre = np.median(tone, axis=0)
+    away = np.square(tone - centre).sum(1)
+    trust = 1 / (1 + away / max(4.0, 2 * float(np.median(away))))
+    gain = _fit(rig.node_basis, wanted, trust, rig.penalty)
+    for _ in range(2):
+        rest = np.square(wanted - rig.node_basis @ gain)
+        weight = trust / (1 + rest / max(0.0025, 2 * float(np.median(rest))))
+        gain = _fit(rig.node_basis, wanted, weight, rig.penalty)
+    few = rig.node_basis[:, :3]
+    slope = _fit(few, tone - centre, weight, CALM * rig.penalty[:3])
+    slope[0] += centre
+    return Light(gain, slope)
+
+
+def _fit(basis: F32, values: F32, weight: F32, penalty: F32) -> F32:
+    """Weighted least squares with a penalty on each coefficient."""
+    left = basis.T * weight
+    return np.asarray(np.linalg.solve(left @ basis + np.diag(penalty), left @ values), np.float32)

@@ -15,12 +15,6 @@ from anonymizer.synthesis.bank import FaceModel
 
 I64 = NDArray[np.int64]
 
-_CORE = np.setdiff1d(
-    np.arange(topology.COUNT - 2),
-    np.concatenate([topology.EYE_RIGHT, topology.EYE_LEFT, topology.LIPS_OUTER, topology.LIPS_INNER]),
-)
-"""Points that stay when a face blinks or speaks."""
-
 _INNER = np.concatenate(
     [
         topology.BROW_RIGHT,
@@ -48,7 +42,6 @@ class Rig:
 
     def __init__(self, model: FaceModel) -> None:
         uv = model.uv.astype(np.float64)
-        self.mean = model.shape_mean
         oval = uv[topology.OVAL]
         centre = oval.mean(0)
         skin = np.concatenate([model.triangles, model.eye_right, model.eye_left, model.mouth]).astype(np.int64)
@@ -83,13 +76,6 @@ class Rig:
         self.inner = _INNER
 
         self._place_nodes(uv, skin, model)
-        plain = np.concatenate([model.shape_mean, np.ones((topology.COUNT, 1), np.float32)], 1)
-        self.fit = np.linalg.pinv(plain[_CORE]).T.astype(np.float32)
-        """float32 (core, 4): points (core, 2) → scaled-orthographic camera, ``camera = points.T @ fit``."""
-        self.core = _CORE
-        # Inner features move freely, the outline not at all.
-        distance = np.abs(uv[:, None] - oval[None]).max(2).min(1)
-        self.freedom = np.clip(distance / 0.16, 0, 1).astype(np.float32)[:, None]
         flat = np.concatenate([self.uv, np.ones((len(self.uv), 1), np.float32)], 1)
         self.flat = flat
 
