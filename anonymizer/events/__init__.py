@@ -7,7 +7,7 @@ here, because its library would cost every worker 8 MB.
 from anonymizer.events.settings import HomeAssistantSettings, MqttSettings
 from anonymizer.events.state import CameraCounters, CameraState
 from anonymizer.events.topics import Command, CommandError, Delivery, Message, Topics
-from anonymizer.events.tracks import TrackEvent, TrackLog, TrackState
+from anonymizer.events.tracks import TrackEvent, TrackLog, TrackState, zones_of
 
 __all__ = [
     "CameraCounters",
@@ -22,4 +22,5 @@ __all__ = [
     "TrackEvent",
     "TrackLog",
     "TrackState",
+    "zones_of",
 ]

@@ -296,7 +296,7 @@ class _Connection:
             return
         if reason.is_failure:
             self._owner._refuses(f"messages to {message.topic}")
-        self._owner.outbox.sent(message)
+        self._owner.outbox.sent(message, not reason.is_failure)
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
         self._owner._received(message)

@@ -42,9 +42,11 @@ class Outbox:
                 return self._due.pop(next(iter(self._due)))
             return self._queue.popleft() if self._queue else None
 
-    def sent(self, message: Message) -> None:
-        """The broker has it."""
+    def sent(self, message: Message, accepted: bool = True) -> None:
+        """The broker has it; accepted: whether it also keeps or passes it on."""
         with self._lock:
+            if not accepted and message.delivery is Delivery.QUEUED:
+                self.dropped += 1
             if not message.payload and self._retained.get(message.topic) is message:
                 del self._retained[message.topic]
 

@@ -14,9 +14,23 @@ from enum import StrEnum
 from typing import Any
 
 from anonymizer.frame import Box, Face, Frame
+from anonymizer.policy import RuleSet, geometry
 
 Zones = Callable[[Box, int, int], Sequence[str]]
 """The names of the zones that a box touches. Box in pixels; width and height of the picture in pixels."""
+
+
+def zones_of(rules: RuleSet, camera: str) -> Zones:
+    """The zones that the rules name on a camera."""
+    polygons = {name: area.polygon for name, area in rules.zones.items() if area.on(camera)}
+
+    def touched(box: Box, width: int, height: int) -> list[str]:
+        x, y, w, h = box
+        rect = x / width, y / height, (x + w) / width, (y + h) / height
+        return [name for name, polygon in polygons.items() if geometry.overlaps(polygon, rect)]
+
+    return touched
+
 
 _MOVED = 0.25  # share of a box's size by which it must have moved or grown to be told again
 
@@ -85,9 +99,9 @@ class _Open:
 class TrackLog:
     """Turns painted frames into events.
 
-    zones: asked for a new track, and then at most once per interval. interval: seconds between two updates of one
-    track. gone: seconds without the face after which its track has ended. limit: tracks in view at a time; beyond it
-    the one unseen for longest is told as ended.
+    zones: asked for a new track, and then at most once per interval; may be replaced at any time. interval: seconds
+    between two updates of one track. gone: seconds without the face after which its track has ended. limit: tracks in
+    view at a time; beyond it the one unseen for longest is told as ended.
     """
 
     def __init__(
@@ -102,7 +116,7 @@ class TrackLog:
     ) -> None:
         self.camera = camera
         self.epoch = epoch
-        self._zones = zones
+        self.zones = zones
         self._interval = interval
         self._gone = gone
         self._limit = limit
@@ -140,7 +154,7 @@ class TrackLog:
             start=wall if known is None else known.state.start,
             last=wall,
             end=None,
-            zones=tuple(self._zones(face.box, *size)) if due or known is None else known.state.zones,
+            zones=tuple(self.zones(face.box, *size)) if due or known is None else known.state.zones,
             action=face.action,
             method=face.method,
             rule=face.rule,

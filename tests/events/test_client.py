@@ -311,6 +311,7 @@ def test_a_refused_topic_is_told(
     client = connect(broker.port, version="5")
     client.send(event(1))
     eventually(lambda: "messages to anonymizer/events" in client.problem)
+    assert client.outbox.dropped == 1
     assert client.connected
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anonymizer.events.tracks import Kind, TrackEvent, TrackLog
+from anonymizer.events.tracks import Kind, TrackEvent, TrackLog, zones_of
 from anonymizer.frame import Box, Face, Frame, Planes
+from anonymizer.policy import load
 
 WALL = 1_700_000_000.0
 
@@ -115,6 +116,15 @@ def test_flush_ends_what_is_open() -> None:
     log.push(frame(0.0, face(1), face(2)), WALL)
     assert [e.kind for e in log.flush()] == [Kind.END, Kind.END]
     assert log.flush() == []
+
+
+def test_zones_come_from_the_rules_of_the_camera() -> None:
+    half = "polygon: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]"
+    text = f"zones:\n  left: {{{half}}}\n  elsewhere: {{{half}, camera: yard}}\n"
+    zones = zones_of(load(text, "rules.yaml"), "gate")
+    assert zones((10, 10, 20, 20), 100, 100) == ["left"]
+    assert zones((60, 10, 20, 20), 100, 100) == []
+    assert zones((40, 10, 20, 20), 100, 100) == ["left"], "half of it is in"
 
 
 STEPS = st.lists(
