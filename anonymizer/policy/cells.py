@@ -28,6 +28,13 @@ TIME, KNOWN, FRESH, POSE, HEIGHT, SHARE, VIEW, CONFIDENCE = range(8)
 RANGES = {HEIGHT: "height", SHARE: "height_share", VIEW: "time_in_view", CONFIDENCE: "confidence"}
 
 
+MAX_INSTANTS = 60_000
+
+
+class Intricate(Exception):
+    """Two rule sets are too large to be compared; the message says in what."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A time that stands for all at which the same schedules are on. old, new: those schedules; None: not judged."""
@@ -38,7 +45,10 @@ class Moment:
 
 
 def moments(old: RuleSet, new: RuleSet) -> list[Moment]:
-    """One moment for every combination of schedules that can be on together, and one for an unknown time."""
+    """One moment for every combination of schedules that can be on together, and one for an unknown time.
+
+    Raises Intricate when there are too many times at which one changes.
+    """
     sides = []
     for rules in (old, new):
         used = {name for rule in rules.rules for name in rule.when.schedule}
@@ -86,6 +96,8 @@ def _instants(old: RuleSet, new: RuleSet) -> list[float]:
             break
         first += datetime.timedelta(days=7)
     days |= {first + datetime.timedelta(days=n) for n in range(8 if len(zones) == 1 else 367)}
+    if len(days) * len(minutes) * len(zones) + len(instants) > MAX_INSTANTS:
+        raise Intricate("the schedules change too often to be compared")
     for zone in zones:
         for day in days:
             midnight = datetime.datetime(day.year, day.month, day.day, tzinfo=zone)

@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 
 from anonymizer.policy import geometry
 from anonymizer.policy.actions import Action, Cover, Scope, Treatment, measure
-from anonymizer.policy.cells import Cells, Clause, Literal, moments
+from anonymizer.policy.cells import Cells, Clause, Intricate, Literal, moments
 from anonymizer.policy.decision import CameraRules
 from anonymizer.policy.rules import RuleSet
 from anonymizer.policy.witness import Witness, find
 
 TRIES = 12
 """Ways of meeting a pair of rules for which an example is looked for."""
+FIND_STEPS = 500
+"""What looking for an example costs, in steps of the search."""
 BUDGET = 200_000
 """Steps of the search for one comparison; beyond them a pair counts as possible."""
 
@@ -53,7 +55,11 @@ def _witnesses(old: RuleSet, new: RuleSet) -> Iterator[Witness]:
     was, now = (measure(_unrecognised(rules.default), rules.rotation_hours) for rules in (old, new))
     if why := now.weakness(was):
         yield Witness(why, "default", "default", "any", None, note="a face that cannot be judged")
-    times = moments(old, new)
+    try:
+        times = moments(old, new)
+    except Intricate as why:
+        yield Witness("something weaker", "any", "any", "any", None, note=f"a face ({why})", sure=False)
+        return
     budget = [BUDGET]
     for camera in _cameras(old, new):
         a, b = CameraRules(old, camera), CameraRules(new, camera)
@@ -73,6 +79,7 @@ def _pairs(
     for i, was in enumerate(olds):
         for j, now in enumerate(news):
             why = now.cover.weakness(was.cover)
+            budget[0] -= 1
             if not why:
                 continue
             holding = (*was.clauses, *now.clauses)
@@ -82,6 +89,7 @@ def _pairs(
             possible: list[int] | None = None
             solutions = _solutions(cells.full, holding, failing, cells, budget)
             for possible in itertools.islice(solutions, TRIES):
+                budget[0] -= FIND_STEPS
                 witness = find(a, b, cells, possible)
                 if witness is not None:
                     yield witness

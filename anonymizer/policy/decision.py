@@ -30,7 +30,8 @@ MAX_TIME = 2e11
 class FaceFacts:
     """What the rules may ask about a face.
 
-    box: pixels of the full picture. age: seconds between the picture and the detection that the box rests on.
+    box: what would be covered, pixels of the full picture. height: of the face itself, pixels; None where it is the
+    box's. age: seconds between the picture and the detection that the box rests on.
     confidence: the detector's score, 0–1. time_in_view: seconds. pose_usable: not turned too far for a replacement.
     known: who the face is, once ``Recognitions.known`` says so.
     """
@@ -42,6 +43,11 @@ class FaceFacts:
     time_in_view: float = 0.0
     pose_usable: bool = True
     known: Recognition | None = None
+    height: float | None = None
+
+    @property
+    def tall(self) -> float:
+        return self.box[3] if self.height is None else self.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +182,9 @@ class CameraRules:
             return False
         if when.unknown is not None and when.unknown is not (known is None):
             return False
-        if when.height is not None and not when.height.holds(face.box[3]):
+        if when.height is not None and not when.height.holds(face.tall):
             return False
-        if when.height_share is not None and not when.height_share.holds(face.box[3] / picture.height):
+        if when.height_share is not None and not when.height_share.holds(face.tall / picture.height):
             return False
         if when.time_in_view is not None and not when.time_in_view.holds(face.time_in_view):
             return False
@@ -208,8 +214,8 @@ class CameraRules:
 def _rect(face: FaceFacts, picture: Picture) -> Rect:
     """The face's box in fractions of the picture. Raises Unjudged for what is no face in the picture."""
     box = x, y, w, h = face.box
-    if not (math.isfinite(face.confidence) and math.isfinite(face.time_in_view)):
-        raise Unjudged("confidence or time in view is not a number")
+    if not all(map(math.isfinite, (face.confidence, face.time_in_view, face.tall))):
+        raise Unjudged("its height, confidence or time in view is not a number")
     if not (picture.width > 0 and picture.height > 0):
         raise Unjudged(f"a picture of {picture.width}×{picture.height} pixels")
     rect = x / picture.width, y / picture.height, (x + w) / picture.width, (y + h) / picture.height

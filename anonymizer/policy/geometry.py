@@ -117,6 +117,9 @@ def within(small: Polygon, large: Polygon) -> bool:
     """Whether large surely contains small: exact for a convex large, and without any touch for a concave one."""
     if small == large:
         return True
+    a, b = bounds(small), bounds(large)
+    if a[0] < b[0] or a[1] < b[1] or a[2] > b[2] or a[3] > b[3]:
+        return False
     if convex(large):
         sign = 1 if area(large) > 0 else -1
         return all(_side(a, b, p) * sign >= 0 for a, b in _edges(large) for p in small)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anonymizer.frame import Face, Frame
 from anonymizer.policy.actions import Action
 from anonymizer.policy.decision import CameraRules, FaceFacts, Picture, Verdict, touching
@@ -19,11 +21,11 @@ FORGET_AFTER = 10.0
 class Policy:
     """Decides for one camera. Not thread-safe, but ``rules`` may be set at any time: the next frame obeys them.
 
-    epoch: what to add to a frame's time for seconds since 1970; None where the source has no wall clock, so that rules
-    with schedules give way to the default.
+    epoch: what to add to a frame's time for seconds since 1970 where the frame does not carry its own; None where that
+    is not known, so that rules with schedules give way to the default.
     """
 
-    def __init__(self, rules: RuleSet, camera: str, epoch: float | None = 0.0) -> None:
+    def __init__(self, rules: RuleSet, camera: str, epoch: float | None = None) -> None:
         self.camera = camera
         self.epoch = epoch
         self._rules = CameraRules(rules, camera)
@@ -54,7 +56,7 @@ class Policy:
             self._recognise(facts, now)
             facts = [self._with_known(fact, rules, now) for fact in facts]
         self._tidy(now)
-        time = None if self.epoch is None else now + self.epoch
+        time = frame.wall or (None if self.epoch is None else now + self.epoch)
         verdict = rules.decide(facts, Picture(self.camera, time, frame.planes.width, frame.planes.height))
         for face, decision in zip(frame.faces, verdict.faces, strict=True):
             face.action = str(Action.PRIVACY if verdict.whole else decision.action)
@@ -67,7 +69,8 @@ class Policy:
         usable = face.presence >= USABLE_PRESENCE and face.pose is not None
         if usable and face.pose is not None:
             usable = abs(face.pose[0]) <= USABLE_YAW and abs(face.pose[1]) <= USABLE_PITCH
-        return FaceFacts(face.track, face.box, now - face.seen_at, face.score, now - first, usable)
+        height = None if face.seen is None else face.seen[3]
+        return FaceFacts(face.track, face.box, now - face.seen_at, face.score, now - first, usable, height=height)
 
     def _recognise(self, facts: list[FaceFacts], now: float) -> None:
         """Faces that touch may exchange their tracks: both have to be recognised anew."""
@@ -77,9 +80,7 @@ class Policy:
 
     def _with_known(self, fact: FaceFacts, rules: CameraRules, now: float) -> FaceFacts:
         known = self._recognitions.known(fact.track, now, rules.rules.recognition)
-        if known is None:
-            return fact
-        return FaceFacts(fact.track, fact.box, fact.age, fact.confidence, fact.time_in_view, fact.pose_usable, known)
+        return fact if known is None else replace(fact, known=known)
 
     def _tidy(self, now: float) -> None:
         if abs(now - self._tidied) < 1.0:

@@ -19,6 +19,11 @@ from anonymizer.yamlfile import InvalidFile, Mark, Problem
 
 MAX_RULES = 200
 MAX_CORNERS = 64
+MAX_NAMED = 100
+MAX_HOLIDAYS = 1000
+MAX_WINDOWS = 50
+YEARS = range(1990, 2200)
+"""Years in which a holiday may lie."""
 CALENDAR_YEARS = 3
 """How far ahead calendars are written out when rules are read."""
 
@@ -118,7 +123,12 @@ class Schedule:
     """When something applies."""
 
     windows: tuple[Window, ...] = setting(
-        "Windows", default=(), single=True, description="Weekly spans of local time", example=["Mon-Fri 08:00-18:00"]
+        "Windows",
+        default=(),
+        single=True,
+        maximum=MAX_WINDOWS,
+        description="Weekly spans of local time",
+        example=["Mon-Fri 08:00-18:00"],
     )
     holidays: Literal["closed", "ordinary", "only"] = setting(
         "Holidays",
@@ -176,13 +186,22 @@ class RuleSet:
         description="What happens where no rule applies, or one cannot be evaluated; never keep",
     )
     rules: tuple[Rule, ...] = setting("Rules", default=(), description="In order", maximum=MAX_RULES)
-    zones: dict[str, Area] = setting("Zones", factory=dict, description="Named polygons for the rules")
+    zones: dict[str, Area] = setting(
+        "Zones", factory=dict, description="Named polygons for the rules", maximum=MAX_NAMED
+    )
     masks: dict[str, Area] = setting(
-        "Masks", factory=dict, description="Named polygons that are always covered, whatever is in them"
+        "Masks",
+        factory=dict,
+        description="Named polygons that are always covered, whatever is in them",
+        maximum=MAX_NAMED,
     )
     timezone: str = setting("Time zone", default="UTC", description="Of windows and holidays", example="Europe/Berlin")
-    schedules: dict[str, Schedule] = setting("Schedules", factory=dict, description="Named schedules for the rules")
-    holidays: tuple[datetime.date, ...] = setting("Holidays", default=(), description="Dates such as 2026-12-25")
+    schedules: dict[str, Schedule] = setting(
+        "Schedules", factory=dict, description="Named schedules for the rules", maximum=MAX_NAMED
+    )
+    holidays: tuple[datetime.date, ...] = setting(
+        "Holidays", default=(), description="Dates such as 2026-12-25", maximum=MAX_HOLIDAYS
+    )
     holiday_calendar: str | None = setting(
         "Holiday calendar",
         default=None,
@@ -216,6 +235,9 @@ class RuleSet:
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             zones = zoneinfo.available_timezones()
             yield Wrong(f"{self.timezone!r} is not a time zone.{hint(self.timezone, zones)}", "timezone")
+        for index, day in enumerate(self.holidays):
+            if day.year not in YEARS:
+                yield Wrong(f"{day} is not between {YEARS[0]} and {YEARS[-1]}", "holidays", index)
         seen: dict[str, int] = {}
         for index, rule in enumerate(self.rules):
             at = "rules", index

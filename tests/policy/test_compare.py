@@ -177,3 +177,12 @@ def test_a_search_cut_short_says_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "BUDGET", 3)
     witness = laxer(load(BASE, "f"), load(BASE, "f"))
     assert witness is not None and not witness.sure and "could get" in str(witness) and "cut short" in str(witness)
+
+
+def test_schedules_that_change_too_often_count_as_laxer() -> None:
+    windows = ", ".join(f"'{h:02}:{m:02}-23:59'" for h in range(10) for m in (1, 9, 17, 33, 57))
+    holidays = ", ".join(str(datetime.date(2026, 1, 1) + datetime.timedelta(days=12 * n)) for n in range(900))
+    text = f"schedules: {{s: {{windows: [{windows}]}}}}\nholidays: [{holidays}]\n"
+    rules = load(text + "rules: [{name: a, when: {schedule: s}, then: solid}]", "f")
+    witness = laxer(rules, rules)
+    assert witness is not None and not witness.sure and "change too often" in str(witness)

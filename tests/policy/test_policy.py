@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,13 +76,32 @@ def test_pose(pose: tuple[float, float, float] | None, presence: float, action: 
     assert one.faces[0].action == action
 
 
-def test_schedules_use_the_epoch() -> None:
+@pytest.mark.parametrize(
+    ("epoch", "wall", "action"),
+    [
+        (None, 0.0, "solid"),
+        (9 * 3600.0, 0.0, "blur"),
+        (0.0, 0.0, "solid"),
+        (None, 9 * 3600.0, "blur"),
+        (9 * 3600.0, 1.0, "solid"),
+    ],
+)
+def test_schedules_follow_the_frame_and_else_the_epoch(epoch: float | None, wall: float, action: str) -> None:
     text = "schedules: {day: {windows: 08:00-18:00}}\ndefault: solid\n"
     text += "rules: [{name: a, when: {schedule: day}, then: blur}]"
-    for epoch, action in ((None, "solid"), (9 * 3600.0, "blur"), (0.0, "solid")):
-        one = frame(0.0, face(1, 0, 0))
-        verdict = Policy(load(text, "f"), "gate", epoch).decide(one)
-        assert one.faces[0].action == action and bool(verdict.doubts) == (epoch is None)
+    one = replace(frame(0.0, face(1, 0, 0)), wall=wall)
+    verdict = Policy(load(text, "f"), "gate", epoch).decide(one)
+    assert one.faces[0].action == action and bool(verdict.doubts) == (epoch is None and not wall)
+
+
+def test_heights_are_the_faces_and_places_what_would_be_covered() -> None:
+    text = "rules: [{name: small, when: {height: {max: 50}}, then: solid}, {name: z, when: {zone: z}, then: keep}]\n"
+    text += "zones: {z: {polygon: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]}}"
+    small, grown = (Face(n, (575.0, 300.0, 80.0, 80.0), 0.9) for n in (1, 2))
+    small.seen, grown.seen = (590.0, 320.0, 40.0, 40.0), (580.0, 310.0, 50.0, 50.0)
+    for one, action in ((small, "solid"), (grown, "replace")):
+        Policy(load(text, "f"), "gate").decide(frame(0.0, one))
+        assert one.action == action
 
 
 def run(policy: Policy, start: float, seconds: float, similarity: float, *others: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""``anonymizer rules …``: check, test, compare and describe rule files."""
+"""``anonymizer rules …``: check, try out, compare and describe rule files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import datetime
 import json
 import zoneinfo
 from pathlib import Path
-from typing import Any
 
-from anonymizer import settings
+from anonymizer import config, settings
 from anonymizer.errors import ConfigError
 from anonymizer.policy import rules as rulefile
 from anonymizer.policy.compare import laxer
@@ -17,6 +16,7 @@ from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
 from anonymizer.policy.explain import explain, remarks
 from anonymizer.policy.recognition import Recognition
 from anonymizer.policy.rules import RuleSet
+from anonymizer.simulate import simulate
 
 FACE_HELP = (
     "a face as 'x=820 y=300 w=60 h=80' in pixels, and where needed confidence=0.8 view=3 (seconds) pose=unusable "
@@ -26,13 +26,12 @@ _NUMBERS = {"x", "y", "w", "h", "confidence", "view", "age"}
 _WORDS = {"pose", "group", "member"}
 
 
-def register(subparsers: Any) -> None:
-    """Adds ``rules`` and its commands to argparse's subparsers. Each sets ``run``: arguments in, exit code out."""
-    rules = subparsers.add_parser("rules", help="check, test and compare rule files")
-    commands = rules.add_subparsers(dest="rules_command", required=True, metavar="COMMAND")
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rules = subparsers.add_parser("rules", help="check, try out and compare rule files")
+    commands = rules.add_subparsers(required=True, metavar="VERB")
     one = commands.add_parser("check", help="report every error with its line and column")
     one.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    one.set_defaults(run=check)
+    one.set_defaults(command=_check)
     one = commands.add_parser("test", help="say which rule decides about a face, and why")
     one.add_argument("file", type=Path, metavar="FILE")
     one.add_argument("--camera", required=True)
@@ -41,15 +40,23 @@ def register(subparsers: Any) -> None:
     )
     one.add_argument("--size", default="1920x1080", help="of the picture, in pixels; default %(default)s")
     one.add_argument("--face", action="append", required=True, help=FACE_HELP)
-    one.set_defaults(run=test)
+    one.set_defaults(command=_test)
     one = commands.add_parser("schema", help="print the JSON Schema of rule files, for editors")
-    one.set_defaults(run=schema)
+    one.set_defaults(command=_schema)
     one = commands.add_parser("example", help="print an example with every key explained")
-    one.set_defaults(run=example)
+    one.set_defaults(command=_example)
+    one = commands.add_parser("simulate", help="redact a video and draw zones, rules and decisions into it")
+    one.add_argument("video", type=Path, metavar="VIDEO")
+    one.add_argument("file", type=Path, metavar="FILE", help="the rules")
+    one.add_argument("target", type=Path, metavar="OUT")
+    one.add_argument("--camera", help="whose rules apply; default: the video's name without its suffix")
+    one.add_argument("--start", help="when the video begins, as --time of `rules test`; default: unknown")
+    one.add_argument("--config", type=Path, metavar="SETTINGS", help="settings; `anonymizer config example` shows all")
+    one.set_defaults(command=_simulate)
     one = commands.add_parser("compare", help="say whether rule file B is laxer than A; exit code 1 if so")
     one.add_argument("a", type=Path, metavar="A")
     one.add_argument("b", type=Path, metavar="B")
-    one.set_defaults(run=compare)
+    one.set_defaults(command=_compare)
 
 
 def read(path: Path, today: datetime.date | None = None) -> RuleSet:
@@ -64,7 +71,7 @@ def read(path: Path, today: datetime.date | None = None) -> RuleSet:
     return rulefile.load(text, str(path), today=today, read=lambda name: (path.parent / name).read_bytes())
 
 
-def check(arguments: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     failures = []
     for path in arguments.files:
         try:
@@ -80,9 +87,10 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def test(arguments: argparse.Namespace) -> int:
+def _test(arguments: argparse.Namespace) -> int:
     rules = read(arguments.file)
-    time = _time(arguments.time, zoneinfo.ZoneInfo(rules.timezone))
+    zone = zoneinfo.ZoneInfo(rules.timezone)
+    time = _time(arguments.time, zone) if arguments.time else datetime.datetime.now(zone).timestamp()
     width, height = _size(arguments.size)
     picture = Picture(arguments.camera, time, width, height)
     faces = [_face(number, text) for number, text in enumerate(arguments.face, 1)]
@@ -101,17 +109,28 @@ def test(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def schema(arguments: argparse.Namespace) -> int:
+def _schema(arguments: argparse.Namespace) -> int:
     print(json.dumps(settings.json_schema(RuleSet, "Rules of anonymizer"), indent=2, ensure_ascii=False))
     return 0
 
 
-def example(arguments: argparse.Namespace) -> int:
+def _example(arguments: argparse.Namespace) -> int:
     print(settings.example(RuleSet), end="")
     return 0
 
 
-def compare(arguments: argparse.Namespace) -> int:
+def _simulate(arguments: argparse.Namespace) -> int:
+    rules = read(arguments.file)
+    start = _time(arguments.start, zoneinfo.ZoneInfo(rules.timezone)) if arguments.start else None
+    camera = arguments.camera or arguments.video.stem
+    chosen = config.load(arguments.config) if arguments.config else config.Config()
+    counts = simulate(arguments.video, rules, arguments.target, chosen, camera=camera, start=start)
+    for (rule, action), number in sorted(counts.items()):
+        print(f"{number} faces: {action} by {rule!r}")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
     a, b = read(arguments.a), read(arguments.b)
     witness, reverse = laxer(a, b), laxer(b, a)
     for one, other, found in ((arguments.b, arguments.a, witness), (arguments.a, arguments.b, reverse)):
@@ -120,13 +139,11 @@ def compare(arguments: argparse.Namespace) -> int:
     return 0 if witness is None else 1
 
 
-def _time(text: str | None, zone: zoneinfo.ZoneInfo) -> float:
-    if text is None:
-        return datetime.datetime.now(zone).timestamp()
+def _time(text: str, zone: zoneinfo.ZoneInfo) -> float:
     try:
         time = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"--time {text!r} is not a time; write it as 2026-11-24T17:30") from None
+        raise ConfigError(f"{text!r} is not a time; write it as 2026-11-24T17:30") from None
     return (time if time.tzinfo else time.replace(tzinfo=zone)).timestamp()
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from anonymizer import rules_command
 from anonymizer.errors import ConfigError
-from anonymizer.policy import RuleSet, commands, load
+from anonymizer.policy import RuleSet, load
 
 TEXT = """\
 timezone: Europe/Berlin
@@ -23,9 +24,9 @@ rules:
 
 def run(*words: str | Path) -> int:
     parser = argparse.ArgumentParser()
-    commands.register(parser.add_subparsers(required=True))
+    rules_command.register(parser.add_subparsers(required=True))
     arguments = parser.parse_args(["rules", *map(str, words)])
-    code = arguments.run(arguments)
+    code = arguments.command(arguments)
     assert isinstance(code, int)
     return code
 
