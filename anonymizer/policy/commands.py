@@ -8,7 +8,7 @@ import json
 import zoneinfo
 from pathlib import Path
 
-from anonymizer import config, settings
+from anonymizer import settings
 from anonymizer.errors import ConfigError
 from anonymizer.policy import rules as rulefile
 from anonymizer.policy.compare import laxer
@@ -16,7 +16,6 @@ from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
 from anonymizer.policy.explain import explain, remarks
 from anonymizer.policy.recognition import Recognition
 from anonymizer.policy.rules import RuleSet
-from anonymizer.simulate import simulate
 
 FACE_HELP = (
     "a face as 'x=820 y=300 w=60 h=80' in pixels, and where needed confidence=0.8 view=3 (seconds) pose=unusable "
@@ -120,6 +119,9 @@ def _example(arguments: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
+    from anonymizer import config  # the whole frame path, which the other commands do without
+    from anonymizer.simulate import simulate
+
     rules = read(arguments.file)
     start = _time(arguments.start, zoneinfo.ZoneInfo(rules.timezone)) if arguments.start else None
     camera = arguments.camera or arguments.video.stem

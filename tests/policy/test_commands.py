@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from anonymizer import rules_command
 from anonymizer.errors import ConfigError
-from anonymizer.policy import RuleSet, load
+from anonymizer.policy import RuleSet, commands, load
 
 TEXT = """\
 timezone: Europe/Berlin
@@ -24,7 +23,7 @@ rules:
 
 def run(*words: str | Path) -> int:
     parser = argparse.ArgumentParser()
-    rules_command.register(parser.add_subparsers(required=True))
+    commands.register(parser.add_subparsers(required=True))
     arguments = parser.parse_args(["rules", *map(str, words)])
     code = arguments.command(arguments)
     assert isinstance(code, int)
