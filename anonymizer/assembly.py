@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import secrets
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 from anonymizer import registry, resources, settings
 from anonymizer.config import Config, FacesSettings
@@ -33,33 +32,32 @@ def _detector(faces: FacesSettings, choice: str) -> Detector:
     return load_detector(registry.resolve("detector", choice), threads=faces.threads, providers=faces.providers)
 
 
-def rules_text(name: str) -> tuple[str, str]:
-    """Text and file of the rules in a file, or of the shipped ones of that name; without a name, of none: then every
-    face is replaced. ConfigError where they cannot be read."""
+def rules(name: str) -> RuleSet:
+    """The rules in a file, or the shipped ones of that name; without a name every face is replaced.
+
+    Calendars that they name lie beside the file. ConfigError with every problem found.
+    """
     if not name:
-        return "{}", "no rules"
+        return RuleSet()
     path = Path(name)
     if not path.suffix:
         path = resources.folder("rules") / f"{name}.yaml"
         if not path.is_file():
             shipped = sorted(p.stem for p in path.parent.glob("*.yaml"))
             raise ConfigError(f"rules: there are no shipped rules {name!r}.{settings.hint(name, shipped)}")
+    return read_rules(path)
+
+
+def read_rules(path: Path, today: datetime.date | None = None) -> RuleSet:
+    """The rules in a file; calendars are looked for beside it. Raises ConfigError with every problem's place."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"{path}: the rules cannot be read: {error.strerror}") from error
-    return text, str(path)
-
-
-def calendars(file: str) -> dict[str, Any]:
-    """Arguments for loading rules from a file: calendars that they name lie beside it."""
-    return {"today": date.today(), "read": lambda name: (Path(file).parent / name).read_bytes()}
-
-
-def rules(name: str) -> RuleSet:
-    """As ``rules_text``, loaded. ConfigError with every problem found."""
-    text, file = rules_text(name)
-    return load_rules(text, file, **calendars(file))
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
+    today = today or datetime.datetime.now(datetime.UTC).date()
+    return load_rules(text, str(path), today=today, read=lambda name: (path.parent / name).read_bytes())
 
 
 def replaces(rules: RuleSet) -> bool:

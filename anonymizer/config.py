@@ -14,6 +14,7 @@ from anonymizer.publish.encoder import EncoderSettings
 from anonymizer.publish.live import LiveSettings, SubSettings
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.settings import Secret, setting
+from anonymizer.web.settings import HttpSettings
 
 Provider = Literal[
     "cpu", "cuda", "tensorrt", "rocm", "migraphx", "openvino", "coreml", "qnn", "directml", "xnnpack", "acl", "cann"
@@ -127,7 +128,20 @@ class Config:
     )
     rtsp: RtspSettings = setting("RTSP server", default=RtspSettings())
 
+    http: HttpSettings = setting("HTTP server", default=HttpSettings())
     mqtt: MqttSettings | None = setting("MQTT", default=None)
+    profiles: dict[str, str] = setting(
+        "Profiles",
+        factory=dict,
+        pattern=CAMERA_NAME,
+        description="Named rule sets to switch to over MQTT, each a rules file or the name of a shipped one",
+        example={"night": "workplace"},
+    )
+    state_dir: str = setting(
+        "State folder",
+        default="",
+        description="What outlives restarts: rules set over MQTT, keys, audit. Empty for systemd's, or the user's own",
+    )
 
 
 def load(path: Path) -> Config:

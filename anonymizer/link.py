@@ -8,6 +8,7 @@ service: what does not fit is dropped up to the next key frame.
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 import struct
 from collections import deque
@@ -17,6 +18,7 @@ from enum import IntEnum
 from typing import Any
 
 from anonymizer.errors import AnonymizerError
+from anonymizer.policy import RuleSet
 from anonymizer.publish.access_unit import AccessUnit, Codec
 
 _HEAD = struct.Struct("!IBBH")
@@ -37,7 +39,7 @@ class Kind(IntEnum):
     STATE = 4  # JSON: how the camera does
     NOTICE = 5  # JSON: level and text, for the service's log and the audit
     KEY = 16  # to the worker: a key frame, please
-    ORDER = 17  # JSON to the worker: rules, profile, privacy, enabled
+    ORDER = 17  # to the worker: an Order
     STOP = 18  # to the worker: finish what waits and end
 
 
@@ -61,6 +63,28 @@ class Message:
             return AccessUnit(_CODECS[codec], self.payload[_UNIT.size :], bool(key), time, wall)
         except (struct.error, IndexError) as error:
             raise LinkError("UNIT carries no access unit") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The service's word on a camera. rules: those in force, None where they cannot be read. enabled: whether the
+    camera may be shown at all.
+
+    It travels as a pickle, from the service to the process that it started and never back.
+    """
+
+    rules: RuleSet | None
+    enabled: bool
+
+    def encode(self) -> bytes:
+        return encode(Kind.ORDER, pickle.dumps(self))
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Order:
+        order = pickle.loads(payload)
+        if not isinstance(order, cls):
+            raise LinkError("ORDER carries no order")
+        return order
 
 
 def encode(kind: Kind, payload: bytes = b"", channel: int = 0) -> bytes:

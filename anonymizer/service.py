@@ -7,24 +7,33 @@ import logging
 import os
 import signal
 import socket
+import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from anonymizer import assembly, config
-from anonymizer.config import CameraSettings, Config
+from anonymizer.config import Config
+from anonymizer.control import Control
 from anonymizer.errors import AnonymizerError, ConfigError
+from anonymizer.events import homeassistant
 from anonymizer.events.client import MqttClient
-from anonymizer.events.state import CameraState
-from anonymizer.events.topics import Command, SetEnabled, Topics
-from anonymizer.link import MAIN, SUB
+from anonymizer.events.state import RULES, CameraState
+from anonymizer.events.topics import Command, Topics
+from anonymizer.link import MAIN, SUB, Order
+from anonymizer.policy.overlay import fingerprint
 from anonymizer.publish import AccessEvent, Server, Stream, User
+from anonymizer.statedir import StateDir, default_path
 from anonymizer.supervisor import Supervisor
+from anonymizer.web.server import HttpServer, View
 from anonymizer.worker import Spec
 
 log = logging.getLogger(__name__)
 
 _DRAIN = 5.0
+_NEED_RESTART = ("rtsp", "http", "mqtt", "state_dir")
 
 
 class Service:
@@ -38,10 +47,14 @@ class Service:
             raise ConfigError("no cameras are configured; `anonymizer config example` shows how")
         self.settings = settings
         self.path = path
+        state = StateDir(Path(settings.state_dir) if settings.state_dir else default_path())
+        self.control = Control(settings, state, self._changed_rules)
         self.rtsp = Server(settings.rtsp, audit=self._access)
+        self.http = HttpServer(settings.http, _Proxy(self), audit=self._access, guesses=self.rtsp.guesses)
         self.cameras: dict[str, Supervisor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._mqtt: MqttClient | None = None
+        self._stills: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
         """Set once everything listens and the workers are started."""
@@ -55,6 +68,7 @@ class Service:
             for name in self.settings.cameras:
                 self._mount(name)
             await self.rtsp.start()
+            await self.http.start()
             self._start_mqtt(loop)
             for name in self.settings.cameras:
                 self._start(name)
@@ -73,6 +87,9 @@ class Service:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._stills is not None:
+            self._stills.cancel()
+        await self.http.stop()
         await self.rtsp.stop()
         if self._mqtt is not None:
             self._mqtt.stop(1.0)
@@ -81,7 +98,7 @@ class Service:
 
     def _mount(self, name: str) -> None:
         camera = self.settings.cameras[name]
-        users = [User(user, password.reveal()) for user, password in camera.users.items()]
+        users = self._users(name)
         streams = {MAIN: Stream(name, request_key=lambda: self.cameras[name].request_key(MAIN))}
         if camera.sub is not None:
             streams[SUB] = Stream(f"{name}/sub", request_key=lambda: self.cameras[name].request_key(SUB))
@@ -89,31 +106,43 @@ class Service:
             self.rtsp.mount(stream.name, stream, users)
         self.cameras[name] = Supervisor(name, streams, lambda epoch: self._spec(name, epoch), self)
 
+    def _users(self, name: str) -> tuple[User, ...]:
+        return tuple(User(user, password.reveal()) for user, password in self.settings.cameras[name].users.items())
+
     def _start(self, name: str) -> None:
         self._tasks[name] = asyncio.create_task(self.cameras[name].run(), name=name)
 
     def _spec(self, name: str, epoch: int) -> Spec:
-        return Spec(name, self.settings, epoch, self._rules(name), self.cameras[name].state.enabled)
+        rules = self.control.cameras[name]
+        return Spec(name, self.settings, epoch, rules.rules, rules.overlay.enabled)
 
-    def _rules(self, name: str) -> tuple[str, str] | None:
-        """The rules of a camera; None where they cannot be read, and its pictures are then covered whole."""
-        camera: CameraSettings = self.settings.cameras[name]
-        try:
-            chosen = camera.rules or self.settings.rules
-            assembly.rules(chosen)
-            return assembly.rules_text(chosen)
-        except AnonymizerError as error:
-            self.notice(name, "error", str(error))
-            return None
+    def _order(self, name: str) -> None:
+        """Tell a camera's worker the newest rules and switches, and the broker what now holds."""
+        rules, camera = self.control.cameras[name], self.cameras[name]
+        camera.order(Order(rules.rules, rules.overlay.enabled))
+        self._show_rules(name)
+
+    def _show_rules(self, name: str) -> None:
+        rules, camera = self.control.cameras[name], self.cameras[name]
+        method = RULES if rules.overlay.method is None else str(rules.overlay.method)
+        camera.set(
+            enabled=rules.overlay.enabled, privacy=rules.overlay.privacy, method=method, profile=self.control.profile
+        )
+        if self._mqtt is not None:
+            digest = "" if rules.rules is None else fingerprint(rules.rules)
+            self._mqtt.send(self._mqtt.topics.rules_state(name, rules.overlay.version, digest))
 
     async def reload(self) -> None:
         """Read the configuration and the rules again. What is wrong changes nothing; changed cameras start anew."""
         _tell_systemd("RELOADING=1")
         try:
             new = self.settings if self.path is None else config.load(self.path)
-            if (new.rtsp, new.mqtt) != (self.settings.rtsp, self.settings.mqtt):
-                log.warning("reload: changes of rtsp and mqtt need a restart and are left out")
-                new = replace(new, rtsp=self.settings.rtsp, mqtt=self.settings.mqtt)
+            kept = {name: getattr(self.settings, name) for name in _NEED_RESTART}
+            if any(getattr(new, name) != value for name, value in kept.items()):
+                log.warning("reload: changes of %s need a restart and are left out", ", ".join(_NEED_RESTART))
+                new = replace(new, **kept)
+            for camera in new.cameras.values():
+                assembly.rules(camera.rules or new.rules)
             await self._apply(new)
         except AnonymizerError as error:
             log.error("reload: nothing is changed: %s", error)
@@ -121,7 +150,8 @@ class Service:
 
     async def _apply(self, new: Config) -> None:
         old, self.settings = self.settings, new
-        shared = replace(old, cameras={}) != replace(new, cameras={})
+        shared = replace(old, cameras={}, rules="", profiles={}) != replace(new, cameras={}, rules="", profiles={})
+        self.control.configure(new)
         for name in [n for n in old.cameras if n not in new.cameras or shared or old.cameras[n] != new.cameras[n]]:
             await self.cameras[name].stop()
             self._tasks.pop(name).cancel()
@@ -130,7 +160,7 @@ class Service:
                 self.rtsp.unmount(path)
         for name in new.cameras:
             if name in self.cameras:
-                self.cameras[name].order(rules=self._rules(name))
+                self._order(name)
             else:
                 self._mount(name)
                 self._start(name)
@@ -149,26 +179,96 @@ class Service:
         log.log(logging.getLevelNamesMapping().get(level.upper(), logging.WARNING), "%s: %s", camera, text)
 
     def _access(self, event: AccessEvent) -> None:
-        log.info("rtsp: %s %s from %s: %s", event.kind, event.user or "nobody", event.address, event.path)
+        log.info("%s %s from %s: %s", event.kind, event.user or "nobody", event.address, event.path)
+
+    def _changed_rules(self, what: str, particulars: dict[str, Any]) -> None:
+        log.warning("%s: %s", what, particulars)
+
+    # What the HTTP server asks
+
+    def views(self) -> dict[str, View]:
+        """Every camera as the HTTP server shows it."""
+        watching = Counter(client.path.partition("/")[0] for client in self.rtsp.clients())
+        for name, camera in self.cameras.items():
+            camera.set(clients=watching[name])
+        return {name: View(camera.state, camera.counters, self._users(name)) for name, camera in self.cameras.items()}
+
+    def totals(self) -> dict[str, float]:
+        """The service's own counters, for the metrics."""
+        counters = self.rtsp.counters
+        return {
+            "rtsp_connections": counters.connections,
+            "rtsp_wrong_passwords": counters.wrong_passwords,
+            "rtsp_stalled_clients": counters.stalled,
+            "worker_restarts": sum(camera.restarts for camera in self.cameras.values()),
+            "mqtt_events_dropped": 0 if self._mqtt is None else self._mqtt.outbox.dropped,
+        }
 
     # MQTT
 
     def _start_mqtt(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self.settings.mqtt is None:
+        mqtt = self.settings.mqtt
+        if mqtt is None:
             return
-        topics = Topics(self.settings.mqtt.prefix, tuple(self.settings.cameras))
-        self._mqtt = MqttClient(self.settings.mqtt, topics, self._obey, call=loop.call_soon_threadsafe)
+        topics = Topics(mqtt.prefix, tuple(self.settings.cameras), tuple(self.settings.profiles))
+        self._mqtt = MqttClient(mqtt, topics, self._obey, call=loop.call_soon_threadsafe)
         self._mqtt.start()
+        self._mqtt.send(topics.profile_state(self.control.profile))
+        home = mqtt.homeassistant
+        for name in self.settings.cameras:
+            self._show_rules(name)
+            if home.discovery:
+                device = homeassistant.device(
+                    topics,
+                    name,
+                    floor=self.control.cameras[name].floor,
+                    profiles=self.control.profiles_offered(),
+                    stills=home.still_interval > 0,
+                    discovery_prefix=home.discovery_prefix,
+                )
+                self._mqtt.send(device)
+        if home.discovery and home.still_interval:
+            self._stills = asyncio.create_task(self._send_stills(home.still_interval))
+
+    async def _send_stills(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            for name in list(self.cameras):
+                picture = await self.cameras[name].still()
+                if picture is not None and self._mqtt is not None:
+                    self._mqtt.send(self._mqtt.topics.still(name, picture))
 
     def _obey(self, command: Command) -> None:
         assert self._mqtt is not None
-        if isinstance(command, SetEnabled):
-            self.cameras[command.camera].order(enabled=command.on)
-            self.cameras[command.camera].set(enabled=command.on)
+        try:
+            changed = self.control.obey(command, self._mqtt.topics, time.time())
+        except AnonymizerError as error:
+            log.warning("refused over MQTT: %s: %s", command.topic, error)
+            refusal = self._mqtt.topics.refusal(command.topic, error)
+            if refusal is not None:
+                self._mqtt.send(refusal)
+            for name in self.cameras:  # so that a switch in somebody's dashboard goes back
+                self._mqtt.send(*self._mqtt.topics.states(name, self.cameras[name].state))
             return
-        refusal = self._mqtt.topics.refusal(command.topic, ConfigError("this command is not supported"))
-        if refusal is not None:
-            self._mqtt.send(refusal)
+        for name in changed:
+            self._order(name)
+        self._mqtt.send(self._mqtt.topics.profile_state(self.control.profile))
+
+
+class _Proxy:
+    """The service as the HTTP server sees it."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def cameras(self) -> Mapping[str, View]:
+        return self._service.views()
+
+    async def still(self, camera: str) -> bytes | None:
+        return await self._service.cameras[camera].still()
+
+    def totals(self) -> Mapping[str, float]:
+        return self._service.totals()
 
 
 def _tell_systemd(state: str) -> None:

@@ -170,9 +170,8 @@ class Supervisor:
     def request_key(self, channel: int) -> None:
         self._send(link.encode(Kind.KEY, channel=channel))
 
-    def order(self, **said: Any) -> None:
-        """rules: (text, file); enabled: bool."""
-        self._send(link.encode_json(Kind.ORDER, said))
+    def order(self, order: link.Order) -> None:
+        self._send(order.encode())
 
     async def still(self, timeout: float = 3.0) -> bytes | None:
         """A JPEG of the newest anonymised picture; None when there is none in time."""

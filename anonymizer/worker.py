@@ -22,7 +22,7 @@ import av
 
 from anonymizer import assembly, link
 from anonymizer.config import Config
-from anonymizer.errors import AnonymizerError, ConfigError
+from anonymizer.errors import AnonymizerError
 from anonymizer.events.state import CameraCounters
 from anonymizer.events.tracks import TrackLog
 from anonymizer.frame import Frame
@@ -33,7 +33,6 @@ from anonymizer.link import AUDIO, MAIN, SUB, Kind
 from anonymizer.load import Level, Load
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Policy, RuleSet
-from anonymizer.policy import load as load_rules
 from anonymizer.publish import AccessUnit
 from anonymizer.publish.live import LiveEncoder, SubStream
 from anonymizer.publish.still import jpeg, notice
@@ -49,12 +48,12 @@ _DEGRADED_FOR = 2.0  # seconds for which a covered frame is told
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker is started with. rules: their text and the file it came from; None where they cannot be read."""
+    """What a worker is started with. rules: those in force; None where they cannot be read."""
 
     name: str
     config: Config
     epoch: int
-    rules: tuple[str, str] | None
+    rules: RuleSet | None
     enabled: bool = True
 
 
@@ -84,8 +83,8 @@ class Worker:
         self._stop = threading.Event()
         self._intake = Intake()
         self._enabled = spec.enabled
-        self._policy = Policy(RuleSet(), spec.name)
-        self._rules_problem = self._take_rules(spec.rules)
+        self._policy = Policy(spec.rules or RuleSet(), spec.name)
+        self._rules_known = spec.rules is not None
         self._pipeline: Pipeline | None = None
         self._pipeline_problem = ""
         self._pipeline_tried = float("-inf")
@@ -154,24 +153,14 @@ class Worker:
             elif order.kind is Kind.STILL:
                 self._still_wanted = True
             elif order.kind is Kind.ORDER:
-                said = order.json()
-                if "enabled" in said:
-                    self._enabled = bool(said["enabled"])
-                if "rules" in said:
-                    self._rules_problem = self._take_rules(said["rules"] and tuple(said["rules"]))
-                    self._notice(
-                        "info" if not self._rules_problem else "error", self._rules_problem or "new rules in force"
-                    )
+                self._take_order(link.Order.decode(order.payload))
 
-    def _take_rules(self, rules: tuple[str, str] | None) -> str:
-        """Obey new rules from the next frame on. Returns why not, then the old ones stay in force."""
-        if rules is None:
-            return "the rules cannot be read"
-        try:
-            self._policy.rules = load_rules(*rules, **assembly.calendars(rules[1]))
-        except ConfigError as error:
-            return str(error)
-        return ""
+    def _take_order(self, order: link.Order) -> None:
+        """Obey the service's newest word from the next painted frame on."""
+        self._enabled = order.enabled
+        self._rules_known = order.rules is not None
+        if order.rules is not None:
+            self._policy.rules = order.rules
 
     def _step(self) -> None:
         item = self._intake.take(0.1)
@@ -232,7 +221,7 @@ class Worker:
 
     def _anonymised(self, frame: Frame) -> list[Frame]:
         """The frames that may be shown now: anonymised, or covered whole with the reason said in them."""
-        problem = self._rules_problem and f"rules: {self._rules_problem}"
+        problem = "" if self._rules_known else "the rules cannot be read"
         stages = self._stages()
         if stages is None:
             return [Pipeline.covered(frame, problem or self._pipeline_problem)]

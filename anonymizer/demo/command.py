@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import multiprocessing
-import signal
+import tempfile
+import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,6 +19,7 @@ from anonymizer.ingest.camera import SourceSettings
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.service import Service
 from anonymizer.settings import Secret
+from anonymizer.web.settings import HttpSettings
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,7 +51,9 @@ def _run(given: argparse.Namespace) -> int:
         settings = SourceSettings(url=Secret(source))
         sender, pictures = context.Pipe()
         start(before.main, settings, sender)
-        asyncio.run(_serve(given, settings, pictures))
+        sender.close()  # so that the other end notices when the child is gone
+        with tempfile.TemporaryDirectory(prefix="anonymizer-demo-") as folder:
+            asyncio.run(_serve(given, settings, pictures, folder))
     finally:
         for child in children:
             child.kill()
@@ -57,10 +62,12 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(given: argparse.Namespace, source: SourceSettings, pictures: Connection) -> None:
+async def _serve(given: argparse.Namespace, source: SourceSettings, pictures: Connection, folder: str) -> None:
     config = Config(
         faces=FacesSettings(lookahead=0.0),
         rtsp=RtspSettings(host="127.0.0.1", port=given.rtsp_port, auth="none"),
+        http=HttpSettings(host="127.0.0.1", port=given.page_port, auth="none"),
+        state_dir=folder,
         cameras={"demo": CameraSettings(source=source)},
     )
     service = Service(config)
@@ -68,7 +75,9 @@ async def _serve(given: argparse.Namespace, source: SourceSettings, pictures: Co
 
     def take() -> None:
         nonlocal newest
-        newest = pictures.recv_bytes()
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                newest = pictures.recv_bytes()
 
     async def seen_before() -> bytes | None:
         return newest
@@ -76,19 +85,13 @@ async def _serve(given: argparse.Namespace, source: SourceSettings, pictures: Co
     async def seen_after() -> bytes | None:
         return await service.cameras["demo"].still(1.0)
 
-    loop = asyncio.get_running_loop()
-    loop.add_reader(pictures.fileno(), take)
+    threading.Thread(target=take, name="before", daemon=True).start()
     rtsp = f"rtsp://127.0.0.1:{given.rtsp_port}/demo"
-    page = Page(rtsp, seen_before, seen_after, given.page_port)
+    Page(service.http.app, rtsp, seen_before, seen_after)
     running = asyncio.create_task(service.run())
-    try:
-        await service.ready.wait()
-        address = await page.start()
-        print(f"\n  page  {address}\n  RTSP  {rtsp}\n\nCtrl-C ends it.", flush=True)
-        await running
-    finally:
-        loop.remove_reader(pictures.fileno())
-        service.shut_down()
-        await page.stop()
-        await running
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ready = asyncio.create_task(service.ready.wait())
+    await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        print(f"\n  page  http://127.0.0.1:{service.http.port}/\n  RTSP  {rtsp}\n\nCtrl-C ends it.", flush=True)
+    ready.cancel()
+    await running

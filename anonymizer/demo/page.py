@@ -30,27 +30,13 @@ figcaption { padding: .4rem 0; color: #555 } code { background: #e6e6e2; padding
 
 
 class Page:
-    """Serves the page on 127.0.0.1. rtsp: the address shown; before, after: give the newest JPEGs."""
+    """Adds the page to an HTTP server's routes. rtsp: the address shown; before, after: give the newest JPEGs."""
 
-    def __init__(self, rtsp: str, before: Still, after: Still, port: int = 0) -> None:
+    def __init__(self, app: web.Application, rtsp: str, before: Still, after: Still) -> None:
         self._html = _HTML.replace("RTSP", rtsp)
-        self._port = port
-        app = web.Application()
         app.router.add_get("/", self._page)
         app.router.add_get("/before.mjpeg", lambda request: self._stream(request, before))
         app.router.add_get("/after.mjpeg", lambda request: self._stream(request, after))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-
-    async def start(self) -> str:
-        """Returns the page's address."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
-        await site.start()
-        host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}/"
-
-    async def stop(self) -> None:
-        await self._runner.cleanup()
 
     async def _page(self, _: web.Request) -> web.Response:
         return web.Response(text=self._html, content_type="text/html")

@@ -73,6 +73,16 @@ class MqttSettings:
         maximum=100_000,
         description="Events kept while the broker is away; beyond it the oldest are dropped and counted",
     )
+    may_relax: bool = setting(
+        "May relax",
+        default=False,
+        description="Whether commands may go below the configured rules; tightening is always allowed",
+    )
+    relax_key: str = setting(
+        "Relax key",
+        default="",
+        description="Ed25519 public key, base64: relaxations then need an envelope signed with its private half",
+    )
     homeassistant: HomeAssistantSettings = setting("Home Assistant", default=HomeAssistantSettings())
 
     def __post_init__(self) -> None:
