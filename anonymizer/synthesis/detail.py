@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from anonymizer.frame import F32
+from anonymizer.frame import F32, U8
 
 FINE = 0.9
 """Standard deviation in pixels of the blur that parts the high band from the middle one."""
@@ -34,15 +34,18 @@ def split(luma: F32, width: float) -> tuple[F32, F32, F32]:
     return luma - first, first - second, second
 
 
-def strength(high: F32, middle: F32, weight: F32) -> Detail:
-    """Strength of two bands where the weight, float32 of their shape, is large."""
-    total = float(weight.sum()) + 1e-3
-    rms = [float(np.sqrt(np.vdot(band * weight, band) / total)) for band in (high, middle)]
-    every = high[1::3, 1::3][weight[1::3, 1::3] > 0.5]
-    # Most of a face is smooth skin, so the median of the high band is the noise there (1.4826: median to deviation).
-    noise = 1.4826 * float(np.median(np.abs(every))) if len(every) else 0.0
-    return Detail(*rms, noise)
+def strength(high: F32, middle: F32, inside: U8) -> Detail:
+    """Strength of two bands, float32 (h, w), where the mask, uint8 of their shape, is not zero."""
+    count = cv2.countNonZero(inside) + 1e-3
+    rms = [(cv2.norm(band, cv2.NORM_L2SQR, inside) / count) ** 0.5 for band in (high, middle)]
+    # Noise is everywhere, edges are not: the calmest quarter of the cells has noise alone. 1.2533 turns a mean
+    # absolute deviation into a standard one.
+    cells = cv2.resize(np.abs(high), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    calm = np.sort(cells[cv2.resize(inside, (CELLS, CELLS), interpolation=cv2.INTER_NEAREST) > 0])
+    return Detail(*rms, 1.2533 * float(calm[len(calm) // 4]) if len(calm) else 0.0)
 
+
+CELLS = 12
 
 LIMITS_HIGH = (0.1, 1.6)
 LIMITS_MIDDLE = (0.35, 1.5)
@@ -51,11 +54,13 @@ LIMITS_MIDDLE = (0.35, 1.5)
 def match(bands: tuple[F32, F32, F32], own: Detail, wanted: Detail) -> tuple[F32, float]:
     """The bands put together again at the wanted strength: float32 luma, and how much grain it still lacks."""
     high, middle, rest = bands
-    gain = float(np.clip(wanted.high / (own.high + 0.05), *LIMITS_HIGH))
-    lift = float(np.clip(wanted.middle / (own.middle + 0.05), *LIMITS_MIDDLE))
-    out = rest + lift * middle
-    out += gain * high
-    return out, float(np.sqrt(max(0.0, wanted.noise**2 - (gain * own.noise) ** 2)))
+    gain = min(max(wanted.high / (own.high + 0.05), LIMITS_HIGH[0]), LIMITS_HIGH[1])
+    lift = min(max(wanted.middle / (own.middle + 0.05), LIMITS_MIDDLE[0]), LIMITS_MIDDLE[1])
+    middle *= np.float32(lift)
+    high *= np.float32(gain)
+    rest += middle
+    rest += high
+    return rest, max(0.0, wanted.noise**2 - (gain * own.noise) ** 2) ** 0.5
 
 
 class Grain:
@@ -64,8 +69,7 @@ class Grain:
     def __init__(self, side: int = 256) -> None:
         tile = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
         tile = cv2.GaussianBlur(tile, (3, 3), 0.6, borderType=cv2.BORDER_REFLECT)
-        tile /= tile.std()
-        self._tile = np.tile(tile, (2, 2))
+        self._tile = np.tile(tile / tile.std(), (2, 2))
         self._side = side
 
     def __call__(self, height: int, width: int, seed: int) -> F32:

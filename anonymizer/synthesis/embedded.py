@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from anonymizer.faces import topology
 from anonymizer.frame import F32, U8, Face, Planes
 from anonymizer.synthesis import detail, layers, warp
 from anonymizer.synthesis.bank import FaceModel, Identity
 from anonymizer.synthesis.detail import Detail, Grain
-from anonymizer.synthesis.light import DARK, Light, measure
+from anonymizer.synthesis.light import DARK, Light, measure, samples
 from anonymizer.synthesis.rig import Rig, basis
 from anonymizer.synthesis.shape import Proportions
 from anonymizer.synthesis.swapper import Drawing, Order
@@ -29,7 +30,7 @@ from anonymizer.synthesis.swapper import Drawing, Order
 class Settings:
     """side: faces are drawn at most this many pixels high. taken: share of the face's own proportions that is removed;
     given: how much of the identity's is put in. tone: by how much skin is
-    lighter or darker than the original's, as a logarithm of luminance; the identity says which. smallest: eye distance in pixels below which a face is covered instead; yaw: degrees beyond which it
+    lighter or darker than the original's, as a logarithm of luminance; the identity says which. smallest: height in pixels below which a face is covered instead; yaw: degrees beyond which it
     is; presence: the least that the landmark net must be sure of. memory: seconds after which a track's light is
     forgotten; tracks: how many are remembered.
     """
@@ -38,7 +39,7 @@ class Settings:
     taken: float = 0.85
     given: float = 1.2
     tone: float = 0.14
-    smallest: float = 6.0
+    smallest: float = 18.0
     yaw: float = 52.0
     presence: float = 0.5
     memory: float = 1.0
@@ -51,10 +52,10 @@ SMOOTH_LIGHT, SMOOTH_DETAIL = 0.12, 0.4
 
 @dataclass(frozen=True, slots=True)
 class Skin:
-    """An identity's texture as planes of one range, at falling sizes.
+    """An identity's texture as planes of one range, at falling sizes, eyes white but without their irises.
 
-    luma: float32 (s, s) each; chroma: float32 (s, s, 2) each, Cb and Cr less 128. nodes: float32 (m,), low frequencies of
-    luma at ``rig.node_uv``; tone: float32 (2,), mean chroma there.
+    luma: float32 (s, s) each, less black; chroma: float32 (s / 2, s / 2, 2) each, Cb and Cr less 128. nodes: float32 (m,),
+    low frequencies of luma at ``rig.node_uv``; tone: float32 (2,), mean chroma there.
     """
 
     luma: tuple[F32, ...]
@@ -66,9 +67,14 @@ class Skin:
 
 @dataclass(slots=True)
 class _Memory:
+    """What is remembered of a track: the light's numbers and the detail's, in one row each."""
+
     time: float
-    light: Light
+    gain: F32
+    chroma: F32
+    own: F32
     detail: Detail
+    passed: float = 0.0
 
 
 class EmbeddedSwapper:
@@ -77,15 +83,14 @@ class EmbeddedSwapper:
     def __init__(self, model: FaceModel, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.rig = Rig(model)
-        self._proportions = Proportions(model, self.settings.taken, self.settings.given)
+        self._proportions = Proportions(model)
         self._skins: OrderedDict[tuple[bytes, bool], Skin] = OrderedDict()
         self._memory: OrderedDict[int, _Memory] = OrderedDict()
         self._grain = Grain()
-        self._coarse = basis(_places(_COARSE))[:, :3]
-        steps = (np.arange(_GAIN_GRID) + 0.5) / _GAIN_GRID
-        self._eyes = basis(np.stack([self.rig.uv[e].mean(0) for e in (topology.EYE_RIGHT, topology.EYE_LEFT)]))
-        self._mouth = basis(self.rig.uv[topology.LIPS_INNER].mean(0)[None])[0]
-        self._grid = basis(np.stack(np.meshgrid(steps, steps), 2).reshape(-1, 2).astype(np.float32))
+        self._uv = model.uv
+        self._eyeballs: dict[int, tuple[layers.Eyeball, ...]] = {}
+        self._mouth = basis(model.uv[topology.LIPS_INNER].mean(0)[None])[0]
+        self._grid = basis(_places(_GRID))
 
     def refusal(self, face: Face) -> str:
         if face.landmarks is None:
@@ -96,12 +101,11 @@ class EmbeddedSwapper:
             return f"presence {face.presence:.2f}"
         if face.pose is not None and abs(face.pose[0]) > self.settings.yaw:
             return f"yaw {face.pose[0]:.0f}°"
-        eyes = topology.eye_centres(face.landmarks[None])[0]
-        distance = float(np.hypot(*(eyes[1] - eyes[0])))
-        if distance < self.settings.smallest:
-            return f"eye distance {distance:.1f} px"
-        x, y, w, h = face.seen or face.box
         low, high = face.landmarks.min(0), face.landmarks.max(0)
+        height = float(high[1] - low[1])
+        if height < self.settings.smallest:
+            return f"face {height:.0f} px high"
+        x, y, w, h = face.seen or face.box
         shared = max(0.0, min(x + w, high[0]) - max(x, low[0])) * max(0.0, min(y + h, high[1]) - max(y, low[1]))
         if shared < 0.5 * min(w * h, float((high - low).prod())) or float((high - low).max()) > 2 * max(w, h):
             return "landmarks beside the box"
@@ -110,170 +114,245 @@ class EmbeddedSwapper:
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None
         low, high = face.landmarks.min(0), face.landmarks.max(0)
-        margin = REACH * (high - low)
+        margin = REACH * (high - low) + 2
         (x0, y0), (x1, y1) = low - margin, high + margin
         return float(x0), float(y0), float(x1), float(y1)
 
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
         if not orders:
             return []
-        rig = self.rig
-        truth = np.stack([o.landmarks for o in orders]).astype(np.float32)
-        points = self._proportions(truth, [order.identity for order in orders])
-        scales, sizes = [], []
-        for order, p in zip(orders, truth, strict=True):
-            scale = min(1.0, self.settings.side / max(float(np.ptp(p[:, 1])), float(np.ptp(p[:, 0])), 1.0))
-            crop = order.crop
-            if scale == 1:
-                size = crop.width + (crop.width & 1), crop.height + (crop.height & 1)
-            else:
-                size = max(2, round(crop.width * scale / 2) * 2), max(2, round(crop.height * scale / 2) * 2)
-            sizes.append(size)
-            scales.append(
-                (1.0, 1.0) if scale == 1 else (size[0] / crop.width, size[1] / crop.height)
-            )
-        factor = np.array(scales, np.float32)[:, None]
-        work = points * factor
-        vertices = np.matmul(rig.points, work)
-        rim = np.matmul(rig.edge, truth * factor)
+        rig, settings = self.rig, self.settings
+        truth = np.stack([order.landmarks for order in orders]).astype(np.float32)
+        spans = np.ptp(truth, axis=1)
+        sizes, factors = [], []
+        for order, span in zip(orders, spans, strict=True):
+            crop, scale = order.crop, min(1.0, settings.side / max(float(span.max()), 1.0))
+            sizes.append((_even(crop.width * scale), _even(crop.height * scale)))
+            factors.append((1.0, 1.0) if scale == 1 else (sizes[-1][0] / crop.width, sizes[-1][1] / crop.height))
+        factor = np.array(factors, np.float32)[:, None]
+
+        skins = [self._skin(order.identity, order.crop.full_range) for order in orders]
+        floors = [_black(order.crop) for order in orders]
         nodes = np.matmul(rig.nodes, truth)
-        grids = self._maps(vertices, sizes)
+        seen = np.stack([samples(o.crop, n, float(s.max())) for o, n, s in zip(orders, nodes, spans, strict=True)])
+        light = measure(rig, seen, np.stack([skin.nodes for skin in skins]), floors)
+        turn, own = self._proportions.fit(truth)
+        wanted = np.stack([order.identity.coefficients for order in orders])
+
+        jobs = []
+        for i, order in enumerate(orders):
+            memory = self._recall(order.track, time, light.gain[i], light.chroma[i], own[i])
+            light.gain[i], light.chroma[i], own[i] = memory.gain, memory.chroma, memory.own
+            jobs.append(_Job(order, skins[i], memory, sizes[i], floors[i]))
+        points = factor * (truth + self._proportions.move(turn, settings.given * wanted - settings.taken * own))
+        tones = settings.tone * np.array([1 if order.identity.key[0] & 1 else -1 for order in orders], np.float32)
+        gains = np.exp(np.matmul(light.gain, self._grid.T) + tones[:, None])
+        mouths = np.exp(light.gain @ self._mouth + tones)
+        slopes = np.matmul(self._grid[:, :3], light.chroma)
+        grids = self._maps(np.matmul(rig.points, points), sizes)
+        rims = np.matmul(rig.edge, truth * factor)
+        hulls = np.matmul(rig.shield, points)
+        gazes = layers.gaze(points, self._uv)
         return [
-            self._draw_one(order, work[i], rim[i], nodes[i], truth[i], grids[i], sizes[i], time)
-            for i, order in enumerate(orders)
+            self._draw_one(
+                job, time, points[i], gazes[i], rims[i], hulls[i], grids[i], gains[i], slopes[i], float(mouths[i])
+            )
+            for i, job in enumerate(jobs)
         ]
 
     def _maps(self, vertices: F32, sizes: Sequence[tuple[int, int]]) -> list[F32]:
         """Places in the texture, as fractions, for every pixel of chroma."""
         rig = self.rig
-        corners = vertices[:, rig.triangles] / 2
-        front = warp.signed_areas(corners) > 1e-4
-        which, triangle = np.nonzero(front)
-        one = np.ones((*vertices.shape[:2], 1), np.float32)
-        flat = np.concatenate([vertices / 2, one], 2)
-        behind = np.linalg.solve(
-            np.matmul(flat.transpose(0, 2, 1), flat) + 1e-3 * np.eye(3, dtype=np.float32),
-            np.matmul(flat.transpose(0, 2, 1), rig.uv[None]),
-        ).transpose(0, 2, 1)
+        corners = vertices[:, rig.triangles] * np.float32(0.5)
+        which, triangle = np.nonzero(warp.signed_areas(corners) > 1e-4)
+        # Where no triangle lies, the plane that fits all of them best.
+        flat = np.concatenate([vertices / 2, np.ones((*vertices.shape[:2], 1), np.float32)], 2)
+        turned = flat.transpose(0, 2, 1)
+        small = 1e-3 * np.eye(3, dtype=np.float32)
+        behind = np.linalg.solve(np.matmul(turned, flat) + small, np.matmul(turned, rig.uv)).transpose(0, 2, 1)
         halves = [(w // 2, h // 2) for w, h in sizes]
-        return warp.maps(corners[front], rig.corners_uv[triangle], which, halves, behind.astype(np.float32))
+        return warp.maps(corners[which, triangle], rig.corners_uv[triangle], which, halves, behind)
 
     def _draw_one(
-        self, order: Order, points: F32, rim: F32, nodes: F32, truth: F32, grid: F32, size: tuple[int, int], time: float
+        self,
+        job: _Job,
+        time: float,
+        points: F32,
+        gaze: F32,
+        rim: F32,
+        hull: F32,
+        grid: F32,
+        gains: F32,
+        slope: F32,
+        mouth: float,
     ) -> Drawing:
-        crop, rig = order.crop, self.rig
-        floor = 0.0 if crop.full_range else 16.0
-        skin = self._skin(order.identity, crop.full_range)
+        crop, skin, size = job.order.crop, job.skin, job.size
+        half = size[0] // 2, size[1] // 2
         span = np.ptp(points, axis=0)
         width = float(span.min())
-
-        light = measure(rig, crop, nodes, float(np.ptp(truth, axis=0).max()), skin.nodes, floor)
-        level = int(np.clip(np.log2(skin.luma[0].shape[0] / max(float(span.max()) * 1.1, 1)), 0, len(skin.luma) - 1))
-        weight = self._weight(rim, points, width, size)
+        weight = self._weight(rim, hull, width, half)
+        core = cv2.resize(cv2.compare(weight, 250, cv2.CMP_GT), size, interpolation=cv2.INTER_NEAREST)
         seen = crop.y if size == (crop.width, crop.height) else cv2.resize(crop.y, size, interpolation=cv2.INTER_AREA)
-        seen = seen.astype(np.float32)
-        core = (weight > 250).astype(np.float32)
-        bands = detail.split(seen, width)
-        wanted = detail.strength(bands[0], bands[1], core)
-        light, wanted = self._remember(order.track, time, light, wanted)
+        bands = detail.split(seen.astype(np.float32), width)
+        wanted = self._steady(job, time, detail.strength(bands[0], bands[1], core))
 
-        texture = skin.luma[level]
-        side = texture.shape[0]
-        tone = self.settings.tone * (1 if order.identity.key[0] & 1 else -1)
-        gain = np.exp(self._grid @ light.gain + tone).reshape(_GAIN_GRID, _GAIN_GRID)
-        lit = (texture + DARK) * cv2.resize(gain, (side, side), interpolation=cv2.INTER_LINEAR)
-        lit += floor - DARK
-        full = [cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) * side - 0.5 for m in grid]
-        luma = cv2.remap(lit, full[0], full[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        small = skin.chroma[level]
-        at = grid * small.shape[0] - 0.5
-        chroma = cv2.remap(small, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        mean = light.chroma[0]
-        saturation = float(np.clip(np.hypot(*mean) / (np.hypot(*skin.tone) + 1), 0, 1.3))
+        shrink = skin.luma[0].shape[0] / max(float(span.max()) * 1.1, 1)
+        level = min(max(int(np.log2(max(shrink, 1))), 0), len(skin.luma) - 1)
+        luma, chroma = skin.luma[level].copy(), skin.chroma[level].copy()
+        side = luma.shape[0]
+        for eyeball, place in zip(self._balls(side), gaze * np.float32(side), strict=True):
+            texels = 2 * min(place[2], place[3])
+            iris = next((i for i in reversed(skin.parts.iris) if i.shape[0] >= texels), skin.parts.iris[0])
+            eyeball.look(luma, chroma, iris, place)
+        saturation = min(float(np.hypot(*job.memory.chroma[0]) / (np.hypot(*skin.tone) + 1)), 1.3)
+
+        how = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+        fine = [cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in grid * side - _CENTRE]
+        luma = cv2.remap(luma, *fine, **how)
+        chroma = cv2.remap(chroma, *(grid * (side // 2) - _CENTRE), **how)
         chroma *= saturation
-        slope = (self._coarse @ light.chroma - saturation * skin.tone).reshape(_COARSE, _COARSE, 2)
-        chroma += cv2.remap(slope, *(grid * _COARSE - 0.5), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        lit = np.concatenate([gains[:, None], slope - saturation * skin.tone], 1).reshape(_GRID, _GRID, 3)
+        lit = cv2.remap(lit, *(grid * _GRID - _CENTRE), **how)
+        chroma += lit[..., 1:]
+        luma += DARK
+        luma *= cv2.resize(lit[..., 0], size, interpolation=cv2.INTER_LINEAR)
+        luma += job.floor - DARK
 
-        for left in (False, True):
-            at_eye = float(np.exp(self._eyes[int(left)] @ light.gain + tone))
-            patch = layers.eye(points, left, skin.parts, at_eye, floor, size)
-            if patch is not None:
-                patch.colour[..., 1:] *= saturation
-                layers.lay(patch, luma, chroma)
-        patch = layers.mouth(points, skin.parts, float(np.exp(self._mouth @ light.gain + tone)), floor, size)
-        if patch is not None:
-            patch.colour[..., 1:] *= saturation
-            layers.lay(patch, luma, chroma)
+        open_mouth = layers.mouth(points, skin.parts, mouth, size)
+        if open_mouth is not None:
+            opening, colour, opacity = open_mouth
+            colour *= (1, saturation, saturation)
+            colour[..., 0] += job.floor
+            _lay(luma, chroma, opening, colour, opacity)
 
         bands = detail.split(luma, width)
         luma, grain = detail.match(bands, detail.strength(bands[0], bands[1], core), wanted)
-        if size != (crop.width, crop.height):
-            full_size = crop.width, crop.height
-            luma = cv2.resize(luma, full_size, interpolation=cv2.INTER_LINEAR)
-            weight = cv2.resize(weight, full_size, interpolation=cv2.INTER_LINEAR)
-            chroma = cv2.resize(chroma, crop.u.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        if grain > 0.3:
-            luma += grain * self._grain(*luma.shape, int(time * 1000) + order.track)
         chroma += 128
+        full = crop.width, crop.height
+        if size != full:
+            luma = cv2.resize(luma, full, interpolation=cv2.INTER_LINEAR)
+            chroma = cv2.resize(chroma, crop.u.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        weight = cv2.resize(weight, full, interpolation=cv2.INTER_LINEAR)
+        if grain > 0.3:
+            luma += np.float32(grain) * self._grain(*luma.shape, int(time * 1000) + job.order.track)
         blue, red = cv2.split(_bytes(chroma))
         return Drawing(Planes(_bytes(luma), blue, red, crop.full_range), weight)
 
-    def _weight(self, rim: F32, points: F32, width: float, size: tuple[int, int]) -> U8:
-        """uint8 (h, w): one half on the rim, 255 over the inner features whatever the rim says."""
-        weight = np.zeros(size[::-1], np.uint8)
-        cv2.fillPoly(weight, [np.rint((rim - 0.5) * 16).astype(np.int32)], 255, shift=4)
-        side = max(3, round(FEATHER * width)) | 1
+    def _weight(self, rim: F32, hull: F32, width: float, half: tuple[int, int]) -> U8:
+        """uint8 at chroma's size: one half on the rim, 255 over the inner features whatever the rim says."""
+        weight = np.zeros(half[::-1], np.uint8)
+        cv2.fillPoly(weight, [_fixed(rim / 2)], 255, shift=4)
+        side = max(3, round(FEATHER / 2 * width)) | 1
         weight = cv2.blur(cv2.blur(weight, (side, side)), (side, side))
         inner = np.zeros_like(weight)
-        hull = cv2.convexHull(points[self.rig.inner])
-        cv2.fillConvexPoly(inner, np.rint((hull[:, 0] - 0.5) * 16).astype(np.int32), 255, shift=4)
-        side = max(3, round(0.05 * width)) | 1
-        inner = cv2.blur(cv2.dilate(inner, np.ones((side, side), np.uint8)), (side, side))
-        return np.asarray(cv2.max(weight, inner), np.uint8)
+        cv2.fillConvexPoly(inner, _fixed(cv2.convexHull(hull / 2)[:, 0]), 255, shift=4)
+        side = max(3, round(0.03 * width)) | 1
+        return np.asarray(cv2.max(weight, cv2.blur(inner, (side, side))), np.uint8)
 
-    def _remember(self, track: int, time: float, light: Light, wanted: Detail) -> tuple[Light, Detail]:
+    def _balls(self, side: int) -> tuple[layers.Eyeball, ...]:
+        if side not in self._eyeballs:
+            self._eyeballs[side] = tuple(layers.Eyeball(self._uv, left, side) for left in (False, True))
+        return self._eyeballs[side]
+
+    def _recall(self, track: int, time: float, gain: F32, chroma: F32, own: F32) -> _Memory:
         """Blend what was measured with what the track had a moment ago."""
         before = self._memory.get(track)
-        if before is not None and 0 <= time - before.time < self.settings.memory:
-            new = np.float32(1 - np.exp(-(time - before.time) / SMOOTH_LIGHT))
-            light = Light(
-                before.light.gain + new * (light.gain - before.light.gain),
-                before.light.chroma + new * (light.chroma - before.light.chroma),
+        if before is None or not 0 <= time - before.time < self.settings.memory:
+            memory = _Memory(time, gain.copy(), chroma.copy(), own.copy(), _UNKNOWN)
+        else:
+            passed = time - before.time
+            quick, slow = (np.float32(1 - np.exp(-passed / constant)) for constant in (LIGHT_TIME, SHAPE_TIME))
+            memory = _Memory(
+                time,
+                before.gain + quick * (gain - before.gain),
+                before.chroma + quick * (chroma - before.chroma),
+                before.own + slow * (own - before.own),
+                before.detail,
             )
-            new = float(1 - np.exp(-(time - before.time) / SMOOTH_DETAIL))
-            old = before.detail
-            wanted = Detail(
-                old.high + new * (wanted.high - old.high),
-                old.middle + new * (wanted.middle - old.middle),
-                old.noise + new * (wanted.noise - old.noise),
-            )
-        self._memory[track] = _Memory(time, light, wanted)
+        memory.passed = 0.0 if before is None else time - before.time
+        self._memory[track] = memory
         self._memory.move_to_end(track)
         if len(self._memory) > self.settings.tracks:
             self._memory.popitem(last=False)
-        return light, wanted
+        return memory
+
+    def _steady(self, job: _Job, time: float, found: Detail) -> Detail:
+        """The detail found, blended with what the track had."""
+        old = job.memory.detail
+        if old is not _UNKNOWN:
+            new = float(1 - np.exp(-job.memory.passed / DETAIL_TIME))
+            found = Detail(
+                old.high + new * (found.high - old.high),
+                old.middle + new * (found.middle - old.middle),
+                old.noise + new * (found.noise - old.noise),
+            )
+        job.memory.detail = found
+        return found
 
     def _skin(self, identity: Identity, full_range: bool) -> Skin:
         key = identity.key, full_range
         skin = self._skins.get(key)
         if skin is None:
-            skin = self._skins[key] = _skin(self.rig, identity, full_range)
+            skin = self._skins[key] = self._convert(identity, full_range)
             if len(self._skins) > _SKINS:
                 self._skins.popitem(last=False)
         else:
             self._skins.move_to_end(key)
         return skin
 
+    def _convert(self, identity: Identity, full_range: bool) -> Skin:
+        texture = _components(identity.texture, full_range)
+        soft = cv2.blur(texture, (texture.shape[0] // 14,) * 2)
+        at = (self.rig.node_uv * texture.shape[0] - 0.5).astype(np.float32)[None]
+        nodes = cv2.remap(soft, at, None, cv2.INTER_LINEAR)[0]
+        for eyeball in self._balls(texture.shape[0]):
+            eyeball.whiten(texture, _components(identity.sclera, full_range))
+        levels = _pyramid(texture, 16)
+        return Skin(
+            tuple(np.ascontiguousarray(level[..., 0]) for level in levels[:-1]),
+            tuple(np.ascontiguousarray(level[..., 1:]) for level in levels[1:]),
+            np.maximum(nodes[:, 0], 0),
+            nodes[:, 1:].mean(0),
+            layers.Parts(
+                tuple(_pyramid(_components(identity.iris, full_range), 4)), _components(identity.mouth, full_range)
+            ),
+        )
 
-REACH = 0.22
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    order: Order
+    skin: Skin
+    memory: _Memory
+    size: tuple[int, int]
+    floor: float
+
+
+LIGHT_TIME, DETAIL_TIME, SHAPE_TIME = 0.12, 0.4, 1.0
+"""Time constants in seconds of what is remembered of a track: light follows quickly, proportions hardly change."""
+
+REACH = 0.14
 """Context around the landmarks, as a share of their extent: room for forehead, ears and feather."""
 
 FEATHER = 0.07
 """Width of the blend's edge over the face's width."""
 
-_GAIN_GRID = 12
-_COARSE = 4
-_SKINS = 64
+_UNKNOWN = Detail(0, 0, 0)
+_GRID = 12
+_SKINS = 48
+_CENTRE = np.float32(0.5)
+
+
+def _lay(luma: F32, chroma: F32, opening: layers.Opening, colour: F32, opacity: F32) -> None:
+    """Lay a patch over luma (h, w) and chroma (h / 2, w / 2, 2) in place; its corner and sides are even."""
+    x, y = opening.x0, opening.y0
+    h, w = opacity.shape
+    below = luma[y : y + h, x : x + w]
+    below += opacity * (colour[..., 0] - below)
+    size = w // 2, h // 2
+    share = cv2.resize(opacity, size, interpolation=cv2.INTER_AREA)[..., None]
+    under = chroma[y // 2 : y // 2 + size[1], x // 2 : x // 2 + size[0]]
+    under += share * (cv2.resize(colour, size, interpolation=cv2.INTER_AREA)[..., 1:] - under)
 
 
 def _places(count: int) -> F32:
@@ -282,37 +361,31 @@ def _places(count: int) -> F32:
     return np.stack(np.meshgrid(steps, steps), 2).reshape(-1, 2)
 
 
-def _skin(rig: Rig, identity: Identity, full_range: bool) -> Skin:
-    floor = 0.0 if full_range else 16.0
-    ycc = _components(identity.texture, full_range)
-    levels = [ycc]
-    while levels[-1].shape[0] > 32:
+def _pyramid(picture: F32, smallest: int) -> list[F32]:
+    levels = [picture]
+    while levels[-1].shape[0] >= 2 * smallest:
         levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-    soft = cv2.blur(ycc, (ycc.shape[0] // 14,) * 2)
-    at = (rig.node_uv * ycc.shape[0] - 0.5).astype(np.float32)[:, None]
-    nodes = cv2.remap(soft, at, None, cv2.INTER_LINEAR)[:, 0]
-    irises = [_components(identity.iris, full_range)]
-    while irises[-1].shape[0] > 4:
-        irises.append(cv2.resize(irises[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-    parts = layers.Parts(
-        tuple(irises), _components(identity.sclera, full_range), _components(identity.mouth, full_range)
-    )
-    return Skin(
-        tuple(np.ascontiguousarray(level[..., 0] - floor) for level in levels),
-        tuple(np.ascontiguousarray(level[..., 1:]) for level in levels),
-        nodes[:, 0].astype(np.float32),
-        nodes[:, 1:].mean(0).astype(np.float32),
-        parts,
-    )
+    return levels
 
 
 def _components(bgr: U8, full_range: bool) -> F32:
-    """uint8 BGR → float32 Y, Cb less 128, Cr less 128 (BT.601), scaled to studio range where the picture is."""
+    """uint8 BGR → float32 Y less black, Cb less 128, Cr less 128 (BT.601), in the steps of the picture's range."""
     ycc = cv2.cvtColor(bgr.astype(np.float32) / 255, cv2.COLOR_BGR2YCrCb)[..., [0, 2, 1]]
     ycc[..., 1:] -= 0.5
-    if full_range:
-        return np.asarray(ycc * 255, np.float32)
-    return np.asarray(ycc * (219, 224, 224) + (16, 0, 0), np.float32)
+    return np.asarray(ycc * (255 if full_range else np.array([219, 224, 224], np.float32)), np.float32)
+
+
+def _black(planes: Planes) -> float:
+    return 0.0 if planes.full_range else 16.0
+
+
+def _even(length: float) -> int:
+    return max(2, 2 * round(length / 2 + 0.01))
+
+
+def _fixed(outline: F32) -> NDArray[np.int32]:
+    """An outline, in pixels whose first one's centre is at (0.5, 0.5), for OpenCV's drawing with four fractional bits."""
+    return np.rint((outline - 0.5) * 16).astype(np.int32)
 
 
 def _bytes(values: F32) -> U8:

@@ -1,7 +1,8 @@
-"""Eyes and the mouth's inside, drawn over the warped skin from the landmarks and the identity's own small pictures.
+"""Eyes and the mouth's inside, from the landmarks and the identity's own small pictures.
 
-No pixel of the original's eyes or mouth is read. Lids and lips are the outlines' points, so that blinking and speaking
-follow; the iris stands where the landmarks put it.
+No pixel of the original's eyes or mouth is read. An eyeball is painted into the identity's texture, between lids that
+the warp opens and closes: the white of the eye once, the iris in every frame, round in the picture and where the
+landmarks put it. The inside of a mouth is laid over the warped face when the lips part.
 """
 
 from __future__ import annotations
@@ -10,48 +11,49 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from anonymizer.faces import topology
 from anonymizer.frame import F32
 
+Indices = NDArray[np.int64]
+
 # Outlines run corner, lower edge, corner, upper edge; here each edge from the picture's left to its right.
-_EYES = (
+_EYES: tuple[tuple[Indices, Indices], ...] = (
     (topology.EYE_RIGHT[:9], np.concatenate([topology.EYE_RIGHT[:1], topology.EYE_RIGHT[:7:-1]])),
     (topology.EYE_LEFT[8::-1], np.concatenate([topology.EYE_LEFT[8:], topology.EYE_LEFT[:1]])),
 )
+_LIDS = (topology.EYELIDS_RIGHT, topology.EYELIDS_LEFT)
+_IRISES = (topology.IRIS_RIGHT, topology.IRIS_LEFT)
 _MOUTH = (topology.LIPS_INNER[:11], np.concatenate([topology.LIPS_INNER[:1], topology.LIPS_INNER[:9:-1]]))
 
 IRIS_RADIUS = 0.092
 """Of an iris in eye distances: 11.7 mm across at 63 mm."""
 
+LASHES = 0.45
+"""By how much the line of the upper lid darkens what is under it."""
+
+MOUTH_OPEN = 0.035
+"""Openings below this share of the mouth's width count as shut: the texture has the line between the lips."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An identity's small pictures as float32 Y, Cb, Cr in the picture's range."""
+    """An identity's small pictures as float32 Y less black, Cb and Cr less 128; the iris at falling sizes."""
 
     iris: tuple[F32, ...]
-    sclera: F32
     mouth: F32
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """float32 (h, w, 3) Y, Cb, Cr and float32 (h, w) opacity, to be laid at (x, y), which are even, as are h and w.
+class Opening:
+    """What lies between two edges, in a frame along its corners.
 
-    shade: float32 (h, w), by what luma under the patch is multiplied first.
+    points: float32 (200, 2) in pixels; lower, upper: which of them are the edges, both from left to right; margin: pixels
+    around them; size: (width, height) of the picture. x0, y0: even corner of the rectangle that the arrays describe,
+    whose sides are even too.
     """
 
-    x: int
-    y: int
-    colour: F32
-    opacity: F32
-    shade: F32
-
-
-class _Opening:
-    """An opening between two edges, in a frame along its corners."""
-
-    def __init__(self, points: F32, lower: np.ndarray, upper: np.ndarray, margin: float, size: tuple[int, int]) -> None:
+    def __init__(self, points: F32, lower: Indices, upper: Indices, margin: float, size: tuple[int, int]) -> None:
         rim = points[np.concatenate([lower, upper])]
         low, high = rim.min(0) - margin, rim.max(0) + margin
         self.x0, self.y0 = max(0, int(low[0])) & ~1, max(0, int(low[1])) & ~1
@@ -61,110 +63,150 @@ class _Opening:
             return
         start, end = points[lower[0]], points[lower[-1]]
         self.length = max(1e-3, float(np.hypot(*(end - start))))
-        ux, uy = (end - start) / self.length
-        px = np.arange(self.x0, x1, dtype=np.float32) + 0.5 - start[0]
-        py = (np.arange(self.y0, y1, dtype=np.float32) + 0.5 - start[1])[:, None]
+        ux, uy = (end - start) / np.float32(self.length)
+        self.x = np.arange(self.x0, x1, dtype=np.float32) + np.float32(0.5)
+        self.y = (np.arange(self.y0, y1, dtype=np.float32) + np.float32(0.5))[:, None]
+        px, py = self.x - start[0], self.y - start[1]
         self.along = ux * px + uy * py
-        self.down = ux * py - uy * px
+        down = ux * py - uy * px
         turn = np.array([[ux, -uy], [uy, ux]], np.float32)
+        self.below, self.gap = down, down
         edges = [(points[e] - start) @ turn for e in (upper, lower)]
-        self.top, self.bottom = (self._curve(e) for e in edges)
-        self.gap = self.bottom - self.top
-        self.open = float(np.max((edges[1] - edges[0])[:, 1]))
+        top, bottom = (self._curve(e) for e in edges)
+        self.below = down - top
+        """Distance under the upper edge."""
+        self.gap = bottom - top
 
     def _curve(self, edge: F32) -> F32:
-        x = np.maximum.accumulate(edge[:, 0] + np.arange(len(edge), dtype=np.float32) * 1e-4)
+        x = np.maximum.accumulate(edge[:, 0] + np.arange(len(edge), dtype=np.float32) * np.float32(1e-4))
         return np.interp(self.along, x, edge[:, 1]).astype(np.float32)
 
     def coverage(self) -> F32:
         """float32 0–1: how much of each pixel lies between the edges."""
-        inside = np.minimum(self.down - self.top, self.bottom - self.down)
+        inside = np.minimum(self.below, self.gap - self.below)
         ends = np.minimum(self.along, self.length - self.along)
         # Half a pixel on either side of the edge; an opening thinner than a pixel covers no more than it is wide.
-        thin = np.clip(self.gap, 0, 1)
-        return np.asarray(np.clip(np.minimum(inside, ends) + 0.5, 0, 1) * thin, np.float32)
+        return np.asarray(np.clip(np.minimum(inside, ends) + 0.5, 0, 1) * np.clip(self.gap, 0, 1), np.float32)
 
-    def texture(self, picture: F32, depth: float = 1.0, mirrored: bool = False) -> F32:
+    def stretched(self, picture: F32, depth: float = 1.0, mirrored: bool = False) -> F32:
         """The picture stretched between corners and edges; depth: how much of its height the gap shows."""
         h, w = picture.shape[:2]
-        a = self.along / self.length
-        u = ((1 - a) if mirrored else a) * w - 0.5
-        v = (self.down - self.top) / np.maximum(self.gap, 0.5) * (h * depth) - 0.5
-        return np.asarray(
-            cv2.remap(picture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+        a = self.along * np.float32(w / self.length)
+        u = (w - a if mirrored else a) - np.float32(0.5)
+        v = self.below * np.float32(h * depth) / np.maximum(self.gap, np.float32(0.5)) - np.float32(0.5)
+        return np.asarray(cv2.remap(picture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+class Eyeball:
+    """Where one eye opens in a texture of side × side texels, and how its lids shade it."""
+
+    def __init__(self, uv: F32, left: bool, side: int) -> None:
+        points = uv * np.float32(side)
+        lower, upper = _EYES[left]
+        eyes = topology.eye_centres(points[None])[0]
+        distance = float(np.hypot(*(eyes[1] - eyes[0])))
+        self.opening = Opening(points, lower, upper, 1.5 + 0.06 * distance, (side, side))
+        self.mirrored = left
+        rows, columns = self.opening.below.shape
+        self.window = (
+            slice(self.opening.y0, self.opening.y0 + rows),
+            slice(self.opening.x0, self.opening.x0 + columns),
         )
+        self.coverage = self.opening.coverage()
+        under = np.maximum(self.opening.below, 0)
+        # The upper lid throws a shadow on the ball, and its lashes are a dark line that stays when the eye is shut.
+        self.shadow = (1 - 0.4 * np.exp(-under / (0.03 * distance))).astype(np.float32)
+        line = np.exp(-np.square(self.opening.below / (0.014 * distance + 0.3)))
+        ends = np.clip(np.minimum(self.opening.along, self.opening.length - self.opening.along) / 2 + 0.7, 0, 1)
+        self.lashes = (1 - LASHES * line * ends).astype(np.float32)
+
+    def whiten(self, texture: F32, sclera: F32) -> None:
+        """Paint the white of the eye into a texture, float32 (side, side, 3), in place."""
+        part = texture[self.window]
+        white = self.opening.stretched(sclera, mirrored=self.mirrored)
+        white[..., 0] *= self.shadow
+        part[..., 0] *= self.lashes
+        part += self.coverage[..., None] * (white - part)
+
+    def look(self, luma: F32, chroma: F32, iris: F32, place: F32) -> None:
+        """Paint an iris into a texture's luma (side, side) and chroma (side / 2, side / 2, 2).
+
+        place: float32 (4,), centre and half axes in texels, see ``gaze``.
+        """
+        x, y, wide, high = place
+        u = (self.opening.x - x) * (1 / wide)
+        v = (self.opening.y - y) * (1 / high)
+        radius = np.sqrt(u * u + v * v)
+        # The edge is as soft as a texel is large.
+        alpha = np.minimum(np.maximum((1 - radius) * min(wide, high) + _HALF, 0), 1)
+        alpha *= self.coverage
+        half = np.float32(iris.shape[0] / 2)
+        u, v = np.resize(u * half + (half - _HALF), alpha.shape), np.repeat(v * half + (half - _HALF), len(u), 1)
+        ball = cv2.remap(iris, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        part = luma[self.window]
+        part += alpha * (ball[..., 0] * self.shadow - part)
+        size = alpha.shape[1] // 2, alpha.shape[0] // 2
+        rows, columns = self.window
+        part = chroma[rows.start // 2 : rows.start // 2 + size[1], columns.start // 2 : columns.start // 2 + size[0]]
+        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
+        part += alpha * (cv2.resize(ball, size, interpolation=cv2.INTER_AREA)[..., 1:] - part)
 
 
-def eye(points: F32, left: bool, parts: Parts, gain: float, floor: float, size: tuple[int, int]) -> Patch | None:
-    """One eye. points: float32 (200, 2) in pixels; gain: of luminance over floor; size: (width, height) of the picture."""
-    centres = topology.eye_centres(points[None])[0]
-    distance = max(float(np.hypot(*(centres[1] - centres[0]))), float(np.hypot(*(points[_NOSE] - centres.mean(0)))))
-    lower, upper = _EYES[left]
-    opening = _Opening(points, lower, upper, 1.5 + 0.06 * distance, size)
-    if opening.empty:
-        return None
-    colour = opening.texture(parts.sclera, mirrored=left)
-    radius = IRIS_RADIUS * distance
-    centre = points[topology.IRIS_LEFT if left else topology.IRIS_RIGHT]
-    h, w = colour.shape[:2]
-    dx = np.arange(opening.x0, opening.x0 + w, dtype=np.float32) + 0.5 - centre[0]
-    dy = (np.arange(opening.y0, opening.y0 + h, dtype=np.float32) + 0.5 - centre[1])[:, None]
-    iris = parts.iris[int(np.clip(np.log2(16 / max(radius, 0.5)), 0, len(parts.iris) - 1))]
-    half = iris.shape[0] / 2
-    u = np.broadcast_to(dx / radius * half + half - 0.5, (h, w)).astype(np.float32)
-    v = np.broadcast_to(dy / radius * half + half - 0.5, (h, w)).astype(np.float32)
-    ball = cv2.remap(iris, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    alpha = np.clip(radius - np.sqrt(dx * dx + dy * dy) + 0.5, 0, 1)[..., None]
-    colour += alpha * (ball - colour)
-    # The upper lid throws a shadow on the ball, and its lashes are a dark line that stays when the eye is shut.
-    under = np.maximum(opening.down - opening.top, 0)
-    shadow = 1 - 0.45 * np.exp(-under / (0.035 * distance + 0.3))
-    colour[..., 0] = floor + (colour[..., 0] - floor) * gain * shadow
-    lash = _line(opening.down - opening.top, 0.016 * distance + 0.35)
-    ends = np.clip(np.minimum(opening.along, opening.length - opening.along) / (0.05 * distance) + 0.7, 0, 1)
-    shade = 1 - LASHES * lash * ends
-    return Patch(opening.x0, opening.y0, colour, opening.coverage(), shade.astype(np.float32))
+_HALF = np.float32(0.5)
+_BOTH_CORNERS = np.array([[lower[0], lower[-1]] for lower, _ in _EYES])
+_BOTH_LIDS = np.array([lids[:2] for lids in _LIDS])  # (eye, upper or lower, 3)
+_BOTH_IRISES = np.array(_IRISES)
+_TIP = topology.points(5)[0]
 
 
-LASHES = 0.5
-"""By how much the line of the upper lid darkens what is under it."""
+def gaze(points: F32, uv: F32) -> F32:
+    """Where irises go in a texture: float32 (n, 2, 4), for the right and the left eye x, y and half axes as fractions.
 
-_NOSE = topology.points(5)[0]
+    points: float32 (n, 200, 2) in pixels. The half axes differ, so that the warp makes a circle of them again.
+    """
+    corners, lids = points[:, _BOTH_CORNERS], points[:, _BOTH_LIDS].mean(3)
+    middle = corners.mean((1, 2))
+    across = corners[:, 1].mean(1) - corners[:, 0].mean(1)
+    # Seen from the side eyes draw together, but an iris stays as large.
+    nose = points[:, _TIP] - middle
+    radius = IRIS_RADIUS * np.maximum(np.hypot(across[:, 0], across[:, 1]), 0.8 * np.hypot(nose[:, 0], nose[:, 1]))
+    radius = radius[:, None]
+    start = corners[:, :, 0]
+    along = corners[:, :, 1] - start
+    length = np.maximum(np.hypot(along[..., 0], along[..., 1]), 1e-3)
+    along /= length[..., None]
+
+    def down(place: F32) -> F32:
+        at = place - start
+        return np.asarray(along[..., 0] * at[..., 1] - along[..., 1] * at[..., 0], np.float32)
+
+    top = down(lids[:, :, 0])
+    gap = np.maximum(down(lids[:, :, 1]) - top, 0.25 * radius)
+    iris = points[:, _BOTH_IRISES]
+    right = np.clip(((iris - start) * along).sum(2) / length, 0.15, 0.85)
+    low = np.clip((down(iris) - top) / gap, 0.2, 0.8)
+    x0, x1 = uv[_BOTH_CORNERS, 0].T
+    y0, y1 = uv[_BOTH_LIDS, 1].mean(2).T
+    wide, high = x1 - x0, y1 - y0
+    return np.stack([x0 + right * wide, y0 + low * high, radius / length * wide, radius / gap * high], 2)
 
 
-def _line(distance: F32, width: float) -> F32:
-    return np.asarray(np.exp(-np.square(distance / width)), np.float32)
+def mouth(points: F32, parts: Parts, gain: float, size: tuple[int, int]) -> tuple[Opening, F32, F32] | None:
+    """The inside of an open mouth: where, float32 (h, w, 3) Y less black, Cb, Cr less 128, and float32 (h, w) opacity.
 
-
-MOUTH_OPEN = 0.035
-"""Openings below this share of the mouth's width count as shut: the texture has the line between the lips."""
-
-
-def mouth(points: F32, parts: Parts, gain: float, floor: float, size: tuple[int, int]) -> Patch | None:
-    """The inside of an open mouth; None where it is shut. Arguments as for ``eye``."""
-    lower, upper = _MOUTH
-    opening = _Opening(points, lower, upper, 2, size)
-    if opening.empty:
-        return None
-    openness = opening.open / opening.length
+    points: float32 (200, 2) in pixels; gain: of luminance; size: (width, height) of the picture. None where it is shut.
+    """
+    upper, lower, corners = (points[p] for p in topology.MOUTH)
+    across = corners[1] - corners[0]
+    length = max(1e-3, float(np.hypot(*across)))
+    apart = (lower - upper).mean(0)
+    openness = float(across[0] * apart[1] - across[1] * apart[0]) / (length * length)
     if openness < MOUTH_OPEN:
         return None
-    colour = opening.texture(parts.mouth, depth=float(np.clip(2 * openness, 0.1, 1)))
-    under = np.maximum(opening.down - opening.top, 0)
-    shadow = 1 - 0.4 * np.exp(-under / (0.06 * opening.length + 0.3))
-    colour[..., 0] = floor + (colour[..., 0] - floor) * gain * shadow
-    opacity = opening.coverage() * np.float32(np.clip((openness - MOUTH_OPEN) / 0.05, 0, 1))
-    return Patch(opening.x0, opening.y0, colour, opacity, np.ones_like(opacity))
-
-
-def lay(patch: Patch, luma: F32, chroma: F32) -> None:
-    """Lay a patch over float32 luma (h, w) and chroma (h / 2, w / 2, 2) in place."""
-    h, w = patch.opacity.shape
-    under = luma[patch.y : patch.y + h, patch.x : patch.x + w]
-    under *= patch.shade
-    under += patch.opacity * (patch.colour[..., 0] - under)
-    half = (w // 2, h // 2)
-    opacity = cv2.resize(patch.opacity, half, interpolation=cv2.INTER_AREA)[..., None]
-    colour = cv2.resize(patch.colour, half, interpolation=cv2.INTER_AREA)[..., 1:]
-    below = chroma[patch.y // 2 : patch.y // 2 + h // 2, patch.x // 2 : patch.x // 2 + w // 2]
-    below += opacity * (colour - below)
+    opening = Opening(points, *_MOUTH, 2, size)
+    if opening.empty:
+        return None
+    colour = opening.stretched(parts.mouth, depth=min(1.0, 2 * openness))
+    shadow = 1 - 0.4 * np.exp(-np.maximum(opening.below, 0) / (0.06 * opening.length + 0.3))
+    colour[..., 0] *= gain * shadow
+    return opening, colour, opening.coverage() * np.float32(min(1.0, (openness - MOUTH_OPEN) / 0.05))

@@ -1,7 +1,8 @@
-"""Light and skin tone of the original, from a few dozen samples of its low frequencies."""
+"""Light and skin tone of the originals, from a few dozen samples of their low frequencies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,62 +20,63 @@ CALM = 8.0
 DARK = 10.0
 """Grey levels added to both sides of the gain, so that shadows divide by no small number."""
 
+ROUNDS = 2
+"""Of reweighting. Samples that do not go with the others, hair or a hand, lose their weight."""
+
 
 @dataclass(slots=True)
 class Light:
-    """What is taken from an original face.
+    """What is taken from the originals of n faces.
 
-    gain: float32 (k,), logarithm of the luminance gain in the basis of ``rig.basis``. chroma: float32 (3, 2), Cb and Cr
-    less 128 of the skin in that basis' first three functions: a mean and a slope.
+    gain: float32 (n, k), logarithm of the luminance gain in the basis of ``rig.basis``. chroma: float32 (n, 3, 2), Cb and
+    Cr less 128 of the skin in that basis' first three functions: a mean and a slope.
     """
 
     gain: F32
     chroma: F32
 
 
-def low_pass(planes: Planes, side: float) -> tuple[F32, F32, F32]:
-    """Small float32 pictures of luma and both chroma planes, in cells of side / CELLS pixels, and (2,) pixels a cell."""
+def samples(crop: Planes, places: F32, side: float) -> F32:
+    """float32 (m, 3): means of Y, Cb and Cr around places float32 (m, 2), pixels of the crop, of a face of that size."""
     cell = max(1.0, side / CELLS)
-    width, height = max(2, round(planes.width / cell)), max(2, round(planes.height / cell))
-    size = (width, height)
-    luma = cv2.resize(planes.y, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA).astype(np.float32) for p in (planes.u, planes.v)]
-    chroma = cv2.merge(small)
-    return luma, chroma, np.array([planes.width / width, planes.height / height], np.float32)
+    size = max(2, round(crop.width / cell)), max(2, round(crop.height / cell))
+    small = cv2.merge([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (crop.y, crop.u, crop.v)])
+    at = places * (np.array(size, np.float32) / (crop.width, crop.height)).astype(np.float32) - np.float32(0.5)
+    at = at.reshape(1, -1, 2)
+    found = cv2.remap(small.astype(np.float32), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found[0], np.float32)
 
 
-def sample(picture: F32, cell: F32, places: F32) -> F32:
-    """The picture at places float32 (m, 2) in pixels of the crop: float32 (m,) or (m, 2)."""
-    at = (places / cell - 0.5).astype(np.float32)[:, None]
-    return np.asarray(cv2.remap(picture, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0], np.float32)
+def measure(rig: Rig, seen: F32, textures: F32, floors: Sequence[float]) -> Light:
+    """Fit the light of n faces.
 
-
-def measure(rig: Rig, crop: Planes, nodes: F32, side: float, texture: F32, floor: float) -> Light:
-    """Fit the light of a face.
-
-    nodes: float32 (m, 2), ``rig.nodes`` in pixels of the crop. side: the face's in pixels. texture: float32 (m,), low
-    frequencies of the texture's luma there. floor: black of the luma range. Samples that do not go with the others,
-    such as hair or a hand, lose their weight (iteratively reweighted least squares, Cauchy's weight).
+    seen: float32 (n, m, 3), ``samples`` at ``rig.nodes``. textures: float32 (n, m), the identities' luma there, less
+    black. floors: black of each face's luma range. Iteratively reweighted least squares with Cauchy's weight.
     """
-    luma, chroma, cell = low_pass(crop, side)
-    target = np.log(np.maximum(sample(luma, cell, nodes) - floor, 0) + DARK)
-    wanted = target - np.log(np.maximum(texture - floor, 0) + DARK)
-    tone = sample(chroma, cell, nodes) - 128
-    centre = np.median(tone, axis=0)
-    away = np.square(tone - centre).sum(1)
-    trust = 1 / (1 + away / max(4.0, 2 * float(np.median(away))))
-    gain = _fit(rig.node_basis, wanted, trust, rig.penalty)
-    for _ in range(2):
-        rest = np.square(wanted - rig.node_basis @ gain)
-        weight = trust / (1 + rest / max(0.0025, 2 * float(np.median(rest))))
-        gain = _fit(rig.node_basis, wanted, weight, rig.penalty)
-    few = rig.node_basis[:, :3]
-    slope = _fit(few, tone - centre, weight, CALM * rig.penalty[:3])
-    slope[0] += centre
-    return Light(gain, slope)
+    floor = np.array(floors, np.float32)[:, None]
+    wanted = np.log(np.maximum(seen[..., 0] - floor, 0) + DARK) - np.log(textures + DARK)
+    tone = seen[..., 1:] - 128
+    centre = _median(tone, 1)
+    away = np.square(tone - centre).sum(2)
+    trust = 1 / (1 + away / np.maximum(4, 2 * _median(away, 1)))
+    weight = trust
+    for last in range(ROUNDS - 1, -1, -1):
+        gain = _fit(rig.node_basis, wanted[..., None], weight, rig.penalty)
+        if last:
+            rest = np.square(wanted - (rig.node_basis @ gain)[..., 0])
+            weight = trust / (1 + rest / np.maximum(0.0025, 2 * _median(rest, 1)))
+    slope = _fit(rig.node_basis[:, :3], tone - centre, weight, CALM * rig.penalty[:3])
+    slope[:, 0] += centre[:, 0]
+    return Light(gain[..., 0], slope)
 
 
 def _fit(basis: F32, values: F32, weight: F32, penalty: F32) -> F32:
-    """Weighted least squares with a penalty on each coefficient."""
-    left = basis.T * weight
+    """Weighted least squares with a penalty on each coefficient: (n, m, c) values → (n, k, c)."""
+    left = basis.T * weight[:, None]
     return np.asarray(np.linalg.solve(left @ basis + np.diag(penalty), left @ values), np.float32)
+
+
+def _median(values: F32, axis: int) -> F32:
+    """The upper median, much cheaper than NumPy's for few values; the axis stays."""
+    middle = values.shape[axis] // 2
+    return np.asarray(np.take(np.sort(values, axis), [middle], axis), np.float32)

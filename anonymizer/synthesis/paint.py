@@ -58,8 +58,10 @@ def paint(
         if id(face) not in drawings and id(face) not in twins:
             methods[id(face)] = "solid"
 
+    # Whoever stands lower in the picture is nearer, and hides those behind.
+    by_depth = sorted(faces, key=lambda face: face.box[1] + face.box[3])
     for method in ("blur", "pixelate", "replace", "solid", "silhouette"):
-        for face in faces:
+        for face in by_depth:
             if methods[id(face)] != method:
                 continue
             if method != "replace":

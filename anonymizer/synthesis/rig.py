@@ -73,11 +73,13 @@ class Rig:
         grow = np.interp(up, [-1, -0.3, 0.1, 0.6, 1], EDGE)
         self.edge = (rim + grow[:, None] * out).astype(np.float32)
         """float32 (36, 200): where the blend's weight is one half."""
-        self.inner = _INNER
+        middle = np.zeros(topology.COUNT)
+        middle[_INNER] = 1 / len(_INNER)
+        shield = np.eye(topology.COUNT)[_INNER]
+        self.shield = (shield + SHIELD * (shield - middle)).astype(np.float32)
+        """float32 (i, 200): the inner features, grown; nothing of the picture stays inside their hull."""
 
         self._place_nodes(uv, skin, model)
-        flat = np.concatenate([self.uv, np.ones((len(self.uv), 1), np.float32)], 1)
-        self.flat = flat
 
     def _place_nodes(self, uv: NDArray[np.float64], skin: I64, model: FaceModel) -> None:
         low, high = uv[topology.OVAL].min(0), uv[topology.OVAL].max(0)
@@ -98,6 +100,9 @@ class Rig:
         self.node_basis = basis(self.node_uv)
         self.penalty = SMOOTHNESS * _orders().sum(1).astype(np.float32) ** 2
 
+
+SHIELD = 0.12
+"""How far the shield over the inner features reaches beyond them, from their middle."""
 
 EDGE = (-0.06, 0.02, 0.16, 0.3, 0.42)
 """How far the blend reaches beyond the outline at chin, jaw, cheek, temple and forehead, in ring widths."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from anonymizer.faces import topology
 from anonymizer.frame import F32
-from anonymizer.synthesis.bank import FaceModel, Identity
+from anonymizer.synthesis.bank import FaceModel
 
 _STILL = np.setdiff1d(
     np.arange(topology.COUNT - 2),
@@ -27,39 +25,43 @@ class Proportions:
     """Moves points, so that where features stand tells of the identity and not of the person.
 
     A scaled-orthographic camera is fitted to a face's still points and the mean shape; the shape modes are fitted to
-    what is left. taken: which share of that is removed. given: how much of the identity's own is added. Blinking,
-    speaking and gaze stay: an eye moves as a whole, and so do the lips' edges that face each other.
+    what is left: those are the face's own. Blinking, speaking and gaze stay: an eye moves as a whole, and so do the lips'
+    edges that face each other.
     """
 
-    def __init__(self, model: FaceModel, taken: float, given: float) -> None:
-        self.taken, self.given = taken, given
-        self._modes = model.shape_modes
+    def __init__(self, model: FaceModel) -> None:
+        count = len(model.shape_modes)
         plain = np.concatenate([model.shape_mean, np.ones((topology.COUNT, 1), np.float32)], 1)
-        self._fit = np.linalg.pinv(plain[_STILL]).T.astype(np.float32)
+        self._camera = np.linalg.pinv(plain[_STILL]).T.astype(np.float32)
         self._mean = plain[_STILL]
         still = model.shape_modes[:, _STILL]
-        self._still = still
-        self._gram = np.einsum("kvi,lvj->ijkl", still, still).astype(np.float32)
+        self._gram = np.einsum("kvi,lvj->ijkl", still, still).reshape(9, count * count).astype(np.float32)
+        self._still = np.ascontiguousarray(still.transpose(2, 1, 0)).reshape(3, len(_STILL), count)
         oval = model.uv[topology.OVAL]
         distance = np.abs(model.uv[:, None] - oval[None]).max(2).min(1)
-        freedom = np.clip(distance / RIM, 0, 1)[:, None]
-        self._tie = (freedom * _ties(model.uv)).astype(np.float32)
+        tie = np.clip(distance / RIM, 0, 1)[:, None] * _ties(model.uv)
+        self._moves = np.tensordot(tie, model.shape_modes, ([1], [1])).transpose(1, 0, 2).reshape(count, -1)
+        self._moves = self._moves.astype(np.float32)
 
-    def __call__(self, points: F32, identities: Sequence[Identity]) -> F32:
-        """float32 (n, 200, 2) points in pixels → the same, moved."""
+    def fit(self, points: F32) -> tuple[F32, F32]:
+        """float32 (n, 200, 2) points in pixels → float32 (n, 2, 3) cameras and (n, k) the faces' own coefficients."""
         still = points[:, _STILL]
-        camera = np.matmul(still.transpose(0, 2, 1), self._fit)  # (n, 2, 4)
+        camera = np.matmul(still.transpose(0, 2, 1), self._camera)  # (n, 2, 4)
         rest = still - np.matmul(self._mean, camera.transpose(0, 2, 1))
-        turn = camera[:, :, :3]
-        pixels = np.square(turn).sum((1, 2))[:, None, None] / 2  # of an eye distance, squared
-        both = np.einsum("nai,naj,ijkl->nkl", turn, turn, self._gram, optimize=True)
-        seen = np.einsum("nva,nai,kvi->nk", rest, turn, self._still, optimize=True)
-        prior = NOISE**2 * pixels * np.eye(len(self._modes), dtype=np.float32)
-        own = np.linalg.solve(both + prior, seen[:, :, None])[:, :, 0]
-        wanted = np.stack([identity.coefficients for identity in identities])
-        change = np.tensordot(self.given * wanted - self.taken * own, self._modes, 1)  # (n, 200, 3)
-        moved = np.matmul(self._tie, np.matmul(change, turn.transpose(0, 2, 1)))
-        return np.asarray(points + moved, np.float32)
+        turn = np.ascontiguousarray(camera[:, :, :3])
+        square = np.matmul(turn.transpose(0, 2, 1), turn)
+        pixels = np.trace(square, axis1=1, axis2=2)[:, None, None] / 2  # of an eye distance, squared
+        count = self._still.shape[2]
+        both = (square.reshape(-1, 9) @ self._gram).reshape(-1, count, count)
+        back = np.matmul(rest, turn).transpose(2, 0, 1)  # (3, n, still points)
+        seen = np.matmul(back, self._still).sum(0)
+        prior = NOISE**2 * pixels * np.eye(count, dtype=np.float32)
+        return turn, np.asarray(np.linalg.solve(both + prior, seen[:, :, None])[:, :, 0], np.float32)
+
+    def move(self, turn: F32, change: F32) -> F32:
+        """What a change of the coefficients, float32 (n, k), does to the points: float32 (n, 200, 2) pixels."""
+        moved = (change @ self._moves).reshape(len(change), topology.COUNT, 3)
+        return np.asarray(np.matmul(moved, turn.transpose(0, 2, 1)), np.float32)
 
 
 def _ties(uv: F32) -> F32:
