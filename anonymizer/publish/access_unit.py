@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 
 class Codec(StrEnum):
@@ -62,8 +63,8 @@ def split(data: bytes) -> list[bytes]:
     while at >= 0:
         starts.append(at + 3)
         at = data.find(b"\0\0\1", at + 3)
-    ends = [start - 3 for start in starts[1:]] + [len(data)]
-    units = (data[start:end].rstrip(b"\0") for start, end in zip(starts, ends, strict=True))
+    edges = [*starts, len(data) + 3]
+    units = (data[start : after - 3].rstrip(b"\0") for start, after in pairwise(edges))
     return [unit for unit in units if unit]
 
 

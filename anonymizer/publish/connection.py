@@ -21,6 +21,16 @@ log = logging.getLogger(__name__)
 
 _ANSWERS = 65536  # bytes of answers that may wait beside the media before the client counts as hostile
 
+_SOCKET_OPTIONS = (
+    # A client whose machine is gone is noticed even while no media goes to it.
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    # What a slow client has not taken waits here, where it can be dropped, and not for seconds in the system.
+    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 131_072),
+)
+
 Headers = Mapping[str, str | list[str]]
 
 
@@ -78,14 +88,8 @@ class Connection(asyncio.Protocol):
         self._peer = transport.get_extra_info("peername") or ()
         self._local = (transport.get_extra_info("sockname") or ("0.0.0.0",))[0]
         link = transport.get_extra_info("socket")
-        if link is not None:  # a client whose machine is gone is noticed even while no media goes to it
-            for level, option, value in (
-                (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-            ):
-                link.setsockopt(level, option, value)
+        for level, option, value in _SOCKET_OPTIONS:
+            link.setsockopt(level, option, value)
 
     def data_received(self, data: bytes) -> None:
         try:

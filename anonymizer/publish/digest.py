@@ -5,7 +5,6 @@ No I/O and no clock: ``now`` is seconds on any clock that does not run back. RTS
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -143,7 +142,7 @@ def check(
 def _check_basic(value: str, users: list[User]) -> tuple[Verdict, str]:
     try:
         name, colon, password = b64decode(value.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return Verdict.WRONG, ""
     if not colon or not name.isprintable():
         return Verdict.WRONG, ""

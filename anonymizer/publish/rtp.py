@@ -138,8 +138,8 @@ class Timeline:
         else:
             last_time, last_now, last_ticks = self._last
             step, elapsed = time - last_time, now - last_now
-            if step <= 0 or abs(step - elapsed) > self.SLACK:
-                self._start = last_ticks + max(1, round(max(elapsed, 0.0) * self.rate))
+            if step * self.rate < 1 or abs(step - elapsed) > self.SLACK:
+                self._start = last_ticks + max(1, round(elapsed * self.rate))
                 self._origin = time
         ticks = self._start + round((time - self._origin) * self.rate)
         self._last = (time, now, ticks)
