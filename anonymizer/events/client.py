@@ -86,10 +86,11 @@ class MqttClient:
         self.send(self.topics.availability(True))
         self._thread.start()
 
-    def send(self, *messages: Message) -> None:
-        """Takes the messages and returns at once."""
+    def send(self, *messages: Message, again: bool = False) -> None:
+        """Takes the messages and returns at once. again: even a state that has not changed is sent, so that whoever
+        took a refused command for granted learns better."""
         for message in messages:
-            self.outbox.put(message)
+            self.outbox.put(message, again)
         self._wake()
 
     def stop(self, timeout: float = 2.0) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import anonymizer
 from anonymizer.events.state import RULES, CameraState
-from anonymizer.events.topics import METHODS, Delivery, Message, Topics
+from anonymizer.events.topics import CONFIGURED, METHODS, Delivery, Message, Topics
 from anonymizer.policy.actions import Action
 
 _SENSORS: dict[str, dict[str, Any]] = {
@@ -80,7 +80,7 @@ def device(
             "select",
             readings["profile"]["title"],
             icon="mdi:shield-account",
-            options=list(profiles),
+            options=[CONFIGURED, *profiles],
             command_topic=topics.profile_set,
             state_topic=f"{topics.prefix}/profile/state",
         )

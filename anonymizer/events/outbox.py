@@ -23,7 +23,8 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._queue) + len(self._due)
 
-    def put(self, message: Message) -> None:
+    def put(self, message: Message, again: bool = False) -> None:
+        """again: send a retained message even where it is the same as before."""
         with self._lock:
             if message.delivery is Delivery.QUEUED:
                 if len(self._queue) >= self._limit:
@@ -32,7 +33,7 @@ class Outbox:
                 self._queue.append(message)
             elif message.delivery is Delivery.NEWEST:
                 self._due[message.topic] = message
-            elif self._retained.get(message.topic) != message:
+            elif again or self._retained.get(message.topic) != message:
                 self._retained[message.topic] = self._due[message.topic] = message
 
     def take(self) -> Message | None:

@@ -30,7 +30,7 @@ class CameraState:
     degraded: bool = reading(False, "Degraded", "The picture is worse than configured; the reason says why")
     reason: str = reading("", "Reason", "Why the camera is offline or degraded, or empty")
     method: str = reading(RULES, "Method", "The weakest treatment that is laid over the rules; 'rules' for none")
-    profile: str = reading("", "Profile", "The rule set in force")
+    profile: str = reading("", "Profile", "The rule set in force; empty for what is configured")
     fps: float = reading(0.0, "Frame rate", "Pictures served in a second", "fps")
     latency_ms: float = reading(0.0, "Latency", "From a picture's arrival to its encoded form, median", "ms")
     faces: int = reading(0, "Faces", "Faces in view now")

@@ -4,7 +4,7 @@ Told (retained where marked R):
 
     <prefix>/available                  R  online, offline (also the last will)
     <prefix>/events                        a track is new, changed, or has ended: JSON of ``tracks.TrackEvent``
-    <prefix>/profile/state              R  the rule set in force
+    <prefix>/profile/state              R  the rule set in force, or 'configured'
     <prefix>/profile/error                 why the last command was refused: JSON
     <prefix>/<camera>/state             R  JSON of ``state.CameraState``
     <prefix>/<camera>/privacy/state     R  ON, OFF; so is enabled/state
@@ -15,7 +15,7 @@ Told (retained where marked R):
 
 Obeyed, where the policy allows:
 
-    <prefix>/profile/set                   the name of a rule set
+    <prefix>/profile/set                   the name of a rule set, or 'configured'
     <prefix>/<camera>/rules/set            rules in YAML or JSON
     <prefix>/<camera>/privacy/set          ON, OFF; so is enabled/set
     <prefix>/<camera>/method/set           rules, or a treatment to lay over them
@@ -40,6 +40,9 @@ from anonymizer.yamlfile import MAX_BYTES, InvalidFile
 
 METHODS = tuple(action for action in Action if Action.KEEP < action < Action.PRIVACY)
 """What can be laid over the rules, from the weakest to the strongest. Privacy has a switch of its own."""
+
+CONFIGURED = "configured"
+"""The profile of a service in which each camera has the rules that its configuration names."""
 
 ENVELOPE_BYTES = 16 << 10
 
@@ -94,6 +97,8 @@ class SetRules:
 
 @dataclass(frozen=True, slots=True)
 class SetProfile:
+    """profile: "" for what is configured."""
+
     topic: str
     profile: str
 
@@ -115,7 +120,7 @@ class CommandError(ConfigError):
 
 @dataclass(frozen=True)
 class Topics:
-    """prefix, cameras and profiles as configured. ConfigError for a camera whose topics would be somebody else's."""
+    """prefix, cameras and profiles as configured. ConfigError for a name that means something else here."""
 
     prefix: str
     cameras: Collection[str]
@@ -124,6 +129,10 @@ class Topics:
     def __post_init__(self) -> None:
         if "profile" in self.cameras:
             raise ConfigError(f"a camera cannot be named profile: {self.prefix}/profile/set is taken; rename it")
+        if CONFIGURED in self.profiles:
+            raise ConfigError(
+                f"a profile cannot be named {CONFIGURED}: that stands for the cameras' own rules; rename it"
+            )
 
     # What is told
 
@@ -152,7 +161,8 @@ class Topics:
         return Message(f"{self.prefix}/{camera}/rules/state", payload, Delivery.RETAINED)
 
     def profile_state(self, profile: str) -> Message:
-        return self._retained("profile/state", profile)
+        """profile: "" for what is configured."""
+        return self._retained("profile/state", profile or CONFIGURED)
 
     def still(self, camera: str, jpeg: bytes) -> Message:
         return Message(f"{self.prefix}/{camera}/still", jpeg, Delivery.NEWEST)
@@ -210,7 +220,8 @@ class Topics:
         if text.startswith("{"):
             return Signed(topic, text)
         if name == "profile":
-            return SetProfile(topic, _choice(text, "profile", list(self.profiles)))
+            name = _choice(text, "profile", [CONFIGURED, *self.profiles])
+            return SetProfile(topic, "" if name == CONFIGURED else name)
         if name == "privacy":
             return SetPrivacy(topic, subject, _switch(text))
         if name == "enabled":
@@ -253,5 +264,5 @@ def _switch(text: str) -> bool:
 def _choice(text: str, what: str, known: list[str]) -> str:
     if text in known:
         return text
-    names = f" Known: {', '.join(known)}." if known else " None are configured."
-    raise CommandError(f"there is no {what} {text[:40]!r}.{hint(text[:40], known).partition(' Known')[0]}{names}")
+    near = hint(text[:40], known).partition(" Known")[0]
+    raise CommandError(f"there is no {what} {text[:40]!r}.{near} Known: {', '.join(known)}.")

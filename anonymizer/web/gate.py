@@ -17,21 +17,17 @@ _AUDIT_MEMORY = 1024
 
 
 class Gate:
-    """audit: called with each AccessEvent. guesses: wrong passwords so far, where they are shared with the RTSP server.
+    """audit: called with each AccessEvent. guesses: wrong passwords so far, over RTSP too.
     clock: seconds, never running back; the one that guesses go by."""
 
     def __init__(
-        self,
-        settings: HttpSettings,
-        audit: Callable[[AccessEvent], None],
-        guesses: Guesses | None,
-        clock: Callable[[], float],
+        self, settings: HttpSettings, audit: Callable[[AccessEvent], None], guesses: Guesses, clock: Callable[[], float]
     ) -> None:
         self._settings = settings
         self._audit = audit
         self._clock = clock
         self._nonces = Nonces(secrets.token_bytes(32), settings.nonce_life)
-        self._guesses = guesses or Guesses(settings.guesses, settings.guess_window)
+        self._guesses = guesses
         self._noted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self.wrong_passwords = 0
 

@@ -58,8 +58,8 @@ class Proxy(Protocol):
 class HttpServer:
     """``await start()``, ``await stop()``. Add pages to ``app`` before the start.
 
-    proxy: where everything comes from. audit: called with each AccessEvent; what it raises is logged. guesses and
-    clock: see ``Gate``.
+    proxy: where everything comes from. guesses: those of the RTSP server. audit: called with each AccessEvent; what it
+    raises is logged. clock: see ``Gate``.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class HttpServer:
         settings: HttpSettings,
         proxy: Proxy,
         *,
+        guesses: Guesses,
         audit: Callable[[AccessEvent], None] = lambda event: None,
-        guesses: Guesses | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
@@ -181,7 +181,7 @@ class HttpServer:
         if task is None:
             task = self._stills[name] = asyncio.create_task(self._make_still(name))
             task.add_done_callback(lambda _: self._stills.pop(name, None))
-        return await asyncio.shield(task)
+        return await task
 
     async def _make_still(self, name: str) -> bytes | None:
         try:

@@ -10,7 +10,8 @@ from anonymizer.settings import Wrong, setting
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpSettings:
-    """The HTTP server: stills, states, health and metrics. Users and passwords are those of the streams."""
+    """The HTTP server: stills, states, health and metrics. Users, passwords and the limit on guesses are those of
+    the streams."""
 
     host: str = setting("Address", default="0.0.0.0", description="Address to listen on; '::' listens on IPv6 and IPv4")
     port: int = setting("Port", default=8080, minimum=0, maximum=65535, description="TCP port; 0 takes a free one")
@@ -56,16 +57,6 @@ class HttpSettings:
     )
     nonce_life: float = setting(
         "Nonce life", default=60.0, minimum=1, unit="seconds", description="How long a Digest login may be repeated"
-    )
-    guesses: int = setting(
-        "Guesses", default=10, minimum=1, maximum=1000, description="Wrong passwords before an address must wait"
-    )
-    guess_window: float = setting(
-        "Guess window",
-        default=60.0,
-        minimum=1,
-        unit="seconds",
-        description="The time in which wrong passwords are counted, and for which the address then waits",
     )
 
     def __post_init__(self) -> None:

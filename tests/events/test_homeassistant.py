@@ -70,6 +70,10 @@ def test_no_method_is_offered_that_is_weaker_than_configured(floor: Action) -> N
     ]
 
 
+def test_the_way_back_to_what_is_configured_is_offered() -> None:
+    assert announced()["components"]["profile"]["options"] == ["configured", "night"]
+
+
 def test_what_there_is_none_of_is_not_offered() -> None:
     assert not {"profile", "still"} & announced(profiles=[], stills=False)["components"].keys()
 

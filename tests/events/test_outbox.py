@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer.events.outbox import Outbox
@@ -43,6 +43,8 @@ def test_a_state_is_sent_once_and_again_on_a_new_connection() -> None:
     assert drain(box) == [retained("state", b"2")]
     box.put(retained("state", b"2"))
     assert drain(box) == []
+    box.put(retained("state", b"2"), again=True)
+    assert drain(box) == [retained("state", b"2")]
     box.connected()
     assert drain(box) == [retained("state", b"2")]
 
@@ -79,6 +81,7 @@ def test_unsent_events_come_before_later_ones_and_the_bound_holds() -> None:
     assert box.dropped == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["put", "take", "sent", "unsent", "connected"]), max_size=60))
 def test_every_event_is_sent_waits_or_is_counted(steps: list[str]) -> None:
     box, held, done, number = Outbox(3), [], Counter[Message](), 0

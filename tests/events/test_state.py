@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer.events.state import BOUNDS, CameraCounters, CameraState, Histogram
@@ -62,11 +62,13 @@ COUNTERS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(COUNTERS)
 def test_counters_come_back_as_they_went(counters: CameraCounters) -> None:
     assert CameraCounters.from_json(json.loads(json.dumps(counters.to_json()))) == counters
 
 
+@settings(deadline=None)
 @given(COUNTERS, COUNTERS)
 def test_counters_of_two_lives_add_up(a: CameraCounters, b: CameraCounters) -> None:
     total = a + b

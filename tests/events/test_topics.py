@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anonymizer import yamlfile
@@ -37,6 +37,7 @@ TOPICS = Topics("house/proxy", ("gate", "yard"), ("gdpr-default", "night"))
         ("gate/method/set", b"rules", SetMethod("house/proxy/gate/method/set", "gate", None)),
         ("gate/rules/set", b"{a: 1}", SetRules("house/proxy/gate/rules/set", "gate", "{a: 1}")),
         ("profile/set", b"night", SetProfile("house/proxy/profile/set", "night")),
+        ("profile/set", b"configured", SetProfile("house/proxy/profile/set", "")),
         ("profile/set", b'{"nonce": 1}', Signed("house/proxy/profile/set", '{"nonce": 1}')),
         ("gate/privacy/set", b' {"x": 1}', Signed("house/proxy/gate/privacy/set", '{"x": 1}')),
     ],
@@ -79,6 +80,17 @@ def test_a_camera_named_profile_is_refused() -> None:
         Topics("anonymizer", ("profile",))
 
 
+def test_a_profile_named_configured_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be named configured"):
+        Topics("anonymizer", (), ("configured",))
+
+
+def test_the_state_of_the_profile_is_what_would_set_it() -> None:
+    for profile in ("", "night"):
+        told = TOPICS.profile_state(profile)
+        assert TOPICS.parse(TOPICS.profile_set, told.payload) == SetProfile(TOPICS.profile_set, profile)
+
+
 LEVELS = ["house", "proxy", "gate", "yard", "profile", "rules", "privacy", "method", "set", "", "+", "#"]
 LEVEL = st.sampled_from(LEVELS)
 NAMED = st.sampled_from(["rules", "privacy", "enabled", "method", "colour"])
@@ -87,6 +99,7 @@ TOPIC = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(TOPIC, st.one_of(st.binary(), st.sampled_from([b"ON", b"OFF", b"rules", b"night", b"{}"])), st.booleans())
 @example("house/proxy/profile/set", b"\xed\xa0\x80", False)
 def test_anything_is_a_command_for_a_known_camera_or_refused(topic: str, payload: bytes, retained: bool) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer.events.tracks import Kind, TrackEvent, TrackLog, zones_of
@@ -107,6 +107,17 @@ def test_at_most_the_limit_is_open() -> None:
     assert [e.after.track for e in events if e.kind is Kind.END] == [0, 1]
 
 
+def test_a_face_that_stays_holds_back_no_end_of_another() -> None:
+    log = TrackLog("gate", "e1", limit=3)
+    log.push(frame(0.0, face(1), face(2)), WALL)
+    log.push(frame(1.5, face(1)), WALL + 1.5)
+    assert [e.after.track for e in log.push(frame(2.1, face(1)), WALL + 2.1)] == [2]
+    log.push(frame(3.0, face(3), face(4)), WALL + 3)
+    log.push(frame(3.1, face(1)), WALL + 3.1)
+    ended = [e.after.track for e in log.push(frame(3.2, face(5)), WALL + 3.2) if e.kind is Kind.END]
+    assert ended == [3], "the one unseen for longest"
+
+
 def test_a_box_that_is_not_finite_is_no_face() -> None:
     assert TrackLog("gate", "e1").push(frame(0.0, face(box=(math.nan, 0, 10, 10))), WALL) == []
 
@@ -135,6 +146,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_every_track_is_told_as_one_story(steps: list[tuple[float, dict[int, str]]]) -> None:
     log, time = TrackLog("gate", "e1", limit=4), 0.0
