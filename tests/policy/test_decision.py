@@ -174,6 +174,17 @@ def test_touching_reaches_through_others_and_takes_the_largest_margin() -> None:
     assert all(d.action is Action.KEEP for d in decide(text, *chain).faces)
 
 
+def test_two_clusters_that_meet_in_a_face_are_one() -> None:
+    text = (
+        ZONES.replace("0.8, 0.8], [0.2, 0.8", "0.8, 0.5], [0.2, 0.5")
+        + "rules: [{name: a, when: {zone: till}, then: keep}]"
+    )
+    left, right, between = at(300, 350, track=1), at(500, 350, track=2), at(400, 440, track=3)
+    for scene in ((left, right, between), (between, left, right), (right, between, left)):
+        assert {str(d.action) for d in decide(text, *scene).faces} == {"replace"}
+    assert {str(d.action) for d in decide(text, left, right).faces} == {"keep"}
+
+
 def test_a_covered_face_is_raised_at_most_to_replace() -> None:
     text = (
         "rules: [{name: a, when: {height: {min: 150}}, then: {action: silhouette, margin: 0.5}}, "
