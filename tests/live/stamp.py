@@ -16,8 +16,10 @@ _HIGH, _LOW = 220, 30
 
 
 def stamped(source: Path, target: Path) -> Path:
-    """The clip as a camera sends it (no B-frames, a key frame a second), its picture numbers written into the upper left
-    corner: ten bits as blocks, and the same inverted below."""
+    """The clip as a camera sends it (no B-frames, a key frame a second), its picture numbers written into the corner.
+
+    Ten bits as blocks in the upper left, and the same inverted below.
+    """
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = reader.streams.video[0]
         stream = writer.add_stream(

@@ -60,10 +60,10 @@ def test_ffmpeg(whole: tuple[Proxy, Path], name: str, transport: str) -> None:
 def test_gstreamer(whole: tuple[Proxy, Path], name: str) -> None:
     rig.need("gst-launch-1.0")
     proxy, _ = whole
-    pipeline = f"rtspsrc location={proxy.url(name)} protocols=tcp latency=100 ! rtph264depay ! h264parse ! avdec_h264 ! fakesink"
-    counted = pipeline.replace("fakesink", f"identity eos-after={SECONDS * 8} ! fakesink")
+    source = f"rtspsrc location={proxy.url(name)} protocols=tcp latency=100 ! rtph264depay ! h264parse"
+    pipeline = f"{source} ! avdec_h264 ! identity eos-after={SECONDS * 8} ! fakesink"
     done = subprocess.run(
-        ["gst-launch-1.0", "-q", *counted.split()], capture_output=True, text=True, timeout=60, check=False
+        ["gst-launch-1.0", "-q", *pipeline.split()], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stderr
