@@ -13,7 +13,7 @@ from anonymizer.ingest.camera import SourceSettings
 from anonymizer.publish.encoder import EncoderSettings
 from anonymizer.publish.live import LiveSettings, SubSettings
 from anonymizer.publish.settings import RtspSettings
-from anonymizer.settings import Secret, setting
+from anonymizer.settings import Secret, Wrong, setting
 from anonymizer.web.settings import HttpSettings
 
 Provider = Literal[
@@ -142,6 +142,12 @@ class Config:
         default="",
         description="What outlives restarts: rules set over MQTT, keys, audit. Empty for systemd's, or the user's own",
     )
+
+    def __post_init__(self) -> None:
+        if "profile" in self.cameras:
+            raise Wrong("a camera cannot be named profile: its MQTT topics are taken", "cameras")
+        if "configured" in self.profiles:
+            raise Wrong("a profile cannot be named configured: that stands for the configured rules", "profiles")
 
 
 def load(path: Path) -> Config:

@@ -158,12 +158,17 @@ class Service:
             self.cameras.pop(name)
             for path in (name, f"{name}/sub"):
                 self.rtsp.unmount(path)
+        for name in [n for n in old.cameras if n not in new.cameras]:
+            self._forget(name)
+        if self._mqtt is not None:
+            self._mqtt.topics = self._topics()
         for name in new.cameras:
             if name in self.cameras:
                 self._order(name)
             else:
                 self._mount(name)
                 self._start(name)
+        self._announce(list(new.cameras))
 
     # Listener of the workers
 
@@ -191,7 +196,8 @@ class Service:
         watching = Counter(client.path.partition("/")[0] for client in self.rtsp.clients())
         for name, camera in self.cameras.items():
             camera.set(clients=watching[name])
-        return {name: View(camera.state, camera.counters, self._users(name)) for name, camera in self.cameras.items()}
+        mounts = self.rtsp.mounts
+        return {name: View(camera.state, camera.counters, mounts[name].users) for name, camera in self.cameras.items()}
 
     def totals(self) -> dict[str, float]:
         """The service's own counters, for the metrics."""
@@ -210,12 +216,24 @@ class Service:
         mqtt = self.settings.mqtt
         if mqtt is None:
             return
-        topics = Topics(mqtt.prefix, tuple(self.settings.cameras), tuple(self.settings.profiles))
-        self._mqtt = MqttClient(mqtt, topics, self._obey, call=loop.call_soon_threadsafe)
+        self._mqtt = MqttClient(mqtt, self._topics(), self._obey, call=loop.call_soon_threadsafe)
         self._mqtt.start()
-        self._mqtt.send(topics.profile_state(self.control.profile))
+        self._announce(list(self.settings.cameras))
         home = mqtt.homeassistant
-        for name in self.settings.cameras:
+        if home.discovery and home.still_interval:
+            self._stills = asyncio.create_task(self._send_stills(home.still_interval))
+
+    def _topics(self) -> Topics:
+        assert self.settings.mqtt is not None
+        return Topics(self.settings.mqtt.prefix, tuple(self.settings.cameras), tuple(self.settings.profiles))
+
+    def _announce(self, names: list[str]) -> None:
+        """Tell the broker of cameras, and of what holds on them."""
+        if self._mqtt is None:
+            return
+        topics, home = self._mqtt.topics, self._mqtt.settings.homeassistant
+        self._mqtt.send(topics.profile_state(self.control.profile))
+        for name in names:
             self._show_rules(name)
             if home.discovery:
                 device = homeassistant.device(
@@ -227,8 +245,13 @@ class Service:
                     discovery_prefix=home.discovery_prefix,
                 )
                 self._mqtt.send(device)
-        if home.discovery and home.still_interval:
-            self._stills = asyncio.create_task(self._send_stills(home.still_interval))
+
+    def _forget(self, name: str) -> None:
+        """Remove what the broker keeps of a camera that is no longer configured."""
+        if self._mqtt is not None:
+            topics, home = self._mqtt.topics, self._mqtt.settings.homeassistant
+            gone = homeassistant.forgotten(topics, name, home.discovery_prefix)
+            self._mqtt.send(*topics.forgotten(name), gone)
 
     async def _send_stills(self, interval: float) -> None:
         while True:
@@ -248,7 +271,7 @@ class Service:
             if refusal is not None:
                 self._mqtt.send(refusal)
             for name in self.cameras:  # so that a switch in somebody's dashboard goes back
-                self._mqtt.send(*self._mqtt.topics.states(name, self.cameras[name].state))
+                self._mqtt.send(*self._mqtt.topics.states(name, self.cameras[name].state), again=True)
             return
         for name in changed:
             self._order(name)
@@ -265,7 +288,8 @@ class _Proxy:
         return self._service.views()
 
     async def still(self, camera: str) -> bytes | None:
-        return await self._service.cameras[camera].still()
+        known = self._service.cameras.get(camera)
+        return None if known is None else await known.still()
 
     def totals(self) -> Mapping[str, float]:
         return self._service.totals()

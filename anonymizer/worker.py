@@ -24,7 +24,7 @@ from anonymizer import assembly, link
 from anonymizer.config import Config
 from anonymizer.errors import AnonymizerError
 from anonymizer.events.state import CameraCounters
-from anonymizer.events.tracks import TrackLog
+from anonymizer.events.tracks import TrackLog, zones_of
 from anonymizer.frame import Frame
 from anonymizer.ingest.camera import CameraLost, keep_streaming
 from anonymizer.ingest.picture import planes_of
@@ -91,7 +91,7 @@ class Worker:
         self._encoders: dict[int, LiveEncoder] = {}
         self._sub = None if camera.sub is None else SubStream(camera.sub)
         self._sounds: deque[AccessUnit] = deque(maxlen=2000)
-        self._tracks = TrackLog(spec.name, str(spec.epoch))
+        self._tracks = TrackLog(spec.name, str(spec.epoch), zones=zones_of(spec.rules or RuleSet(), spec.name))
         self._load = Load()
         self._level_before = Level.FULL
         self._skipped = self._dropped_before = 0
@@ -161,6 +161,7 @@ class Worker:
         self._rules_known = order.rules is not None
         if order.rules is not None:
             self._policy.rules = order.rules
+            self._tracks.zones = zones_of(order.rules, self._spec.name)
 
     def _step(self) -> None:
         item = self._intake.take(0.1)

@@ -7,6 +7,7 @@ Pure: times and pictures come in as arguments. Times are seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,8 +114,8 @@ class Schedule:
         return tuple(dict.fromkeys(regions))
 
     def _around(self, x: float, y: float, width: float, height: float) -> Rectangle:
-        """A square in which the face is about 36 network pixels large."""
-        return self._square(x, y, max(80.0, self.settings.cell * np.sqrt(width * height) / 36))
+        """A square in which the face is about 36 network pixels large, or smaller: pixels are never invented."""
+        return self._square(x, y, self.settings.cell * max(1.0, math.sqrt(width * height) / 36))
 
     def _square(self, x: float, y: float, side: float) -> Rectangle:
         """The square of that side around (x, y), moved into the picture, on even pixels."""

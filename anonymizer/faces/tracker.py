@@ -74,9 +74,12 @@ class Sighting:
 
 @dataclass(slots=True)
 class Track:
-    """One face over time. sightings: oldest first. seen: how many there ever were. misses: passes that looked for the
-    face since its last sighting, and did not find it; missed: all of them. best: its highest score. entering, leaving: pixels a second at
-    the first and at the last sighting."""
+    """One face over time.
+
+    sightings: oldest first. seen: how many there ever were. misses: passes that looked for the face since its last
+    sighting, and did not find it; missed: all of them. best: its highest score. entering, leaving: pixels a second at
+    the first and at the last sighting.
+    """
 
     number: int
     sightings: list[Sighting] = field(default_factory=list)
@@ -221,7 +224,11 @@ class Tracker:
     def faces(self, time: float) -> list[Face]:
         """What to cover at ``time``, ordered by track; no face twice. Boxes may reach over the picture's edge."""
         s = self.settings
-        shown = [t for t in self.tracks if t.first - s.backfill <= time <= t.last + self._hold(t)]
+        shown = [
+            t
+            for t in self.tracks
+            if t.first - (s.backfill if self._proven(t) else 0) <= time <= t.last + self._hold(t)
+        ]
         boxes = np.array([t.box_at(time, s) for t in shown]).reshape(-1, 4)
         guessed = np.array([t.gap(time) > 0.25 for t in shown], bool)
         faces = []
@@ -252,6 +259,9 @@ class Tracker:
         """Seen only weakly, and missed too often where it was looked for."""
         return track.best < self.settings.sure and track.missed >= self.settings.refuted_by * track.seen
 
+    def _proven(self, track: Track) -> bool:
+        return track.seen > 1 or track.best >= self.settings.sure
+
     def _hold(self, track: Track) -> float:
         return self.settings.hold * (1.0 if track.best >= self.settings.sure else 0.5)
 
@@ -276,8 +286,8 @@ class Tracker:
         size, seen = np.sqrt(expected[:, 2] * expected[:, 3])[:, None], np.sqrt(states[:, 2] * states[:, 3])[None]
         apart = np.hypot(*(expected[:, None, :2] - states[None, :, :2]).transpose(2, 0, 1)) / ((size + seen) / 2)
         ratio = np.abs(np.log(size / seen))
-        possible = (apart < np.minimum(0.7 + 1.5 * gap, 1.8)) & (ratio < np.minimum(0.6 + 0.6 * gap, 1.0))
         doubt = np.array([t.seen == 1 for t in tracks])[:, None]
+        possible = (apart < np.minimum(0.7 + np.where(doubt, 6.0, 1.5) * gap, 2.0)) & (ratio < np.minimum(0.6 + 0.6 * gap, 1.0))
         cost: F64 = np.where(possible, apart + 0.5 * ratio + 0.2 * doubt + 0.2 * gap, np.inf)
         return cost
 

@@ -1,9 +1,9 @@
 """The bank of people who do not exist.
 
 A face model (``models/face_model.npz``) holds a mean shape, its modes of variation, and patches of skin whose light has
-been taken out. A person is put together from it: a shape of their own, the skin of one donor, and the brows, eyes,
-nose and mouth of others, so that every part looks real and nobody is shown whole. Which person is drawn follows from a
-keyed hash alone: nothing about the person in the picture has a say.
+been taken out. A person is put together from it: a shape of their own, the cheeks of one donor, and the forehead, eyes,
+brows, nose and mouth of others, a little bent, so that every part looks real and nobody is shown whole. Which person is
+drawn follows from a keyed hash alone: nothing about the person in the picture has a say.
 
 Pure: keys and names come in as arguments; only ``FaceModel.load`` reads a file.
 """
@@ -30,8 +30,8 @@ from anonymizer.frame import F32, U8
 I32 = NDArray[np.int32]
 Part = str | bytes | int
 
-PARTS = ("skin", "brows", "eyes", "nose", "mouth")
-"""What donors give, in the order of ``Identity.donors``."""
+PARTS = ("skin", "forehead", "eyes", "brows", "nose", "mouth")
+"""What donors give, in the order of ``Identity.donors``; a later part lies over the earlier ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,10 @@ class FaceModel:
     between them; x right in the picture, y down, z away from the camera. shape_modes: float32 (k, 200, 3), one
     standard deviation each. uv: float32 (200, 2), places in the texture as fractions of its side. triangles: int32 (t,
     3) skin; eye_right, eye_left, mouth: int32 (t, 3) the openings. luma: uint8 (n, s, s) and chroma: int8 (n, c, c, 2)
-    (Cr and Cb less 128, OpenCV's YCrCb) of the n donors. regions: uint8 (4, r, r), where brows, eyes, nose and mouth
-    replace the skin. kin: int32 (n, m), for each donor those whose skin goes with its own. iris: uint8 (i, 32, 32, 3),
-    sclera: uint8 (24, 48, 3), mouths: uint8 (j, 32, 64, 3), BGR.
+    (Cr and Cb less 128, OpenCV's YCrCb) of the n donors. regions: uint8 (5, r, r), where the other ``PARTS`` replace
+    the skin. kin: int32 (n, m), for each donor those whose parts go with its own. slack: uint8 (r, r), how
+    far the texture may be bent. iris: uint8 (i, 32, 32, 3), sclera: uint8 (24, 48, 3), mouths: uint8 (j, 32, 64, 3),
+    BGR.
     """
 
     shape_mean: F32
@@ -57,6 +58,7 @@ class FaceModel:
     luma: U8
     chroma: NDArray[np.int8]
     regions: U8
+    slack: U8
     kin: I32
     iris: U8
     sclera: U8
@@ -82,6 +84,7 @@ class FaceModel:
                     luma=z["luma"],
                     chroma=z["chroma"],
                     regions=z["regions"],
+                    slack=z["slack"],
                     kin=z["kin"].astype(np.int32),
                     iris=z["iris"],
                     sclera=z["sclera"],
@@ -97,6 +100,7 @@ class FaceModel:
             "luma": (model.luma.shape, (n, model.side, model.side)),
             "chroma": (model.chroma.shape, (n, model.chroma.shape[1], model.chroma.shape[1], 2)),
             "regions": (model.regions.shape[:1], (len(PARTS) - 1,)),
+            "slack": (model.slack.shape, model.regions.shape[1:]),
             "kin": (model.kin.shape[:1], (n,)),
         }
         for name, (found, expected) in shapes.items():
@@ -190,7 +194,7 @@ def sample(model: FaceModel, key: bytes) -> Identity:
     return Identity(
         key=key,
         shape=np.asarray(shape, np.float32),
-        texture=_assemble(model, donors),
+        texture=_bent(model, _assemble(model, donors), draw),
         iris=model.iris[draw.integer(len(model.iris))],
         sclera=model.sclera,
         mouth=model.mouths[draw.integer(len(model.mouths))],
@@ -219,6 +223,25 @@ def _assemble(model: FaceModel, donors: tuple[int, ...]) -> U8:
     colour = cv2.resize(chroma + 128, side, interpolation=cv2.INTER_CUBIC)
     ycc = np.dstack([luma, colour])
     return np.asarray(cv2.cvtColor(np.clip(np.rint(ycc), 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2BGR), np.uint8)
+
+
+BEND_NODES = 6
+BEND, SKEW = 2.1, 0.4
+"""Standard deviation in texels (a 62nd of the eye distance) by which a person's texture is bent, on a grid of nodes,
+and how much of its one-sided part is left: faces are nearly symmetric."""
+
+
+def _bent(model: FaceModel, texture: U8, draw: _Draw) -> U8:
+    """The texture, its features moved a little and smoothly; lids and lips stay where the layout has them."""
+    side = (model.side, model.side)
+    nodes = np.array([draw.normal() for _ in range(2 * BEND_NODES**2)], np.float32).reshape(BEND_NODES, BEND_NODES, 2)
+    mirrored = nodes[:, ::-1] * np.array([-1, 1], np.float32)
+    nodes = ((1 + SKEW) * nodes + (1 - SKEW) * mirrored) / 2
+    free = cv2.resize(model.slack, side, interpolation=cv2.INTER_LINEAR).astype(np.float32) * np.float32(BEND / 255)
+    shift = cv2.resize(nodes, side, interpolation=cv2.INTER_CUBIC) * free[..., None]
+    x, y = np.arange(side[0], dtype=np.float32), np.arange(side[1], dtype=np.float32)[:, None]
+    at = (shift[..., 0] + x, shift[..., 1] + y)
+    return np.asarray(cv2.remap(texture, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def alike(model: FaceModel, a: Identity, b: Identity) -> bool:

@@ -91,6 +91,7 @@ class EmbeddedSwapper:
         self._eyeballs: dict[int, tuple[layers.Eyeball, ...]] = {}
         self._mouth = basis(model.uv[topology.LIPS_INNER].mean(0)[None])[0]
         self._grid = basis(_places(_GRID))
+        self._tones = self.rig.inwardness(_places(_GRID))
 
     def refusal(self, face: Face) -> str:
         if face.landmarks is None:
@@ -146,7 +147,7 @@ class EmbeddedSwapper:
             jobs.append(_Job(order, skins[i], memory, sizes[i], floors[i]))
         points = factor * (truth + self._proportions.move(turn, settings.given * wanted - settings.taken * own))
         tones = settings.tone * np.array([1 if order.identity.key[0] & 1 else -1 for order in orders], np.float32)
-        gains = np.exp(np.matmul(light.gain, self._grid.T) + tones[:, None])
+        gains = np.exp(np.matmul(light.gain, self._grid.T) + tones[:, None] * self._tones)
         mouths = np.exp(light.gain @ self._mouth + tones)
         slopes = np.matmul(self._grid[:, :3], light.chroma)
         grids = self._maps(np.matmul(rig.points, points), sizes)

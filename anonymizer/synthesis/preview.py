@@ -128,7 +128,7 @@ def picture(model: FaceModel, identity: Identity, view: View, size: int) -> U8:
     unit = 0.27 * size
     landmarks = turned(expressed(identity.shape, view), view, unit, (0.5 * size, 0.52 * size))
     canvas = planes(head(model, identity, landmarks, size))
-    swapper = EmbeddedSwapper(model, Settings(side=4 * size, shape=0.0))
+    swapper = EmbeddedSwapper(model, Settings(side=4 * size, taken=0.0, given=0.0))
     return painted(swapper, Order(canvas, landmarks, (view.yaw, view.pitch, view.roll), identity, 0), 0.0)
 
 

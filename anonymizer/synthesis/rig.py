@@ -81,6 +81,11 @@ class Rig:
 
         self._place_nodes(uv, skin, model)
 
+    def inwardness(self, places: F32) -> F32:
+        """float32 (n,) for places in the texture: RIM on the outline and beyond, 1 well inside of it."""
+        deep = np.array([_inside(self.uv[topology.OVAL].astype(np.float64), place) for place in places])
+        return (RIM + (1 - RIM) * np.clip(deep / 0.2, 0, 1)).astype(np.float32)
+
     def _place_nodes(self, uv: NDArray[np.float64], skin: I64, model: FaceModel) -> None:
         low, high = uv[topology.OVAL].min(0), uv[topology.OVAL].max(0)
         steps = (np.arange(NODES) + 0.5) / NODES
@@ -100,6 +105,9 @@ class Rig:
         self.node_basis = basis(self.node_uv)
         self.penalty = SMOOTHNESS * _orders().sum(1).astype(np.float32) ** 2
 
+
+RIM = 0.4
+"""What is left on the outline of an identity's own tone, so that no edge is seen there."""
 
 SHIELD = 0.12
 """How far the shield over the inner features reaches beyond them, from their middle."""
