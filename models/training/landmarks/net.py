@@ -103,8 +103,9 @@ class LandmarkNet(nn.Module):
         back = self.merge12(self.up(back) + self.across12(at12))
         back = self.merge24(self.up(back) + self.across24(at24))
         logits = self.heat(back).flatten(2).float()
-        anchors = functional.softmax(logits, 2) @ self.places
-        centre = anchors.mean(1, keepdim=True)
-        code = self.code(self.squeeze(at3).flatten(1))
-        points = (self.points((anchors - centre).flatten(1)) + self.correct(code)).reshape(-1, POINTS, 3)
+        code = self.code(self.squeeze(at3).flatten(1)).float()
+        with torch.autocast("cpu", enabled=False):  # 16 bits of training are too coarse for places
+            anchors = functional.softmax(logits, 2) @ self.places
+            centre = anchors.mean(1, keepdim=True)
+            points = (self.points((anchors - centre).flatten(1)) + self.correct(code)).reshape(-1, POINTS, 3)
         return points + functional.pad(centre, (0, 1)), self.present(code).squeeze(1), logits

@@ -130,7 +130,7 @@ class Pictures:
             if abs(has_yaw) > 12 and target * has_yaw < 0:
                 target = -target  # the other side of the face is not in the picture
             yaw = float(np.clip(target - has_yaw, -45, 45))
-            pitch = float(np.clip(has_pitch + rng.normal(0, 13), -32, 30)) - has_pitch
+            pitch = float(np.clip(rng.normal(-6, 18), has_pitch - 38, has_pitch + 32)) - has_pitch
         if rng.random() < 0.4:
             mix = rng.uniform(0, 0.5)
         if rng.random() < 0.15:
