@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -72,7 +73,7 @@ class FaceModel:
     def load(cls, path: Path) -> FaceModel:
         """Read the file. ModelError if it is missing or does not hold what it should."""
         try:
-            with np.load(path, allow_pickle=False) as z:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as z:
                 model = cls(
                     shape_mean=z["shape_mean"].astype(np.float32),
                     shape_modes=z["shape_modes"].astype(np.float32),

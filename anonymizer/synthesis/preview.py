@@ -123,10 +123,14 @@ def planes(bgr: U8) -> Planes:
     return Planes(np.ascontiguousarray(y), np.asarray(u, np.uint8), np.asarray(v, np.uint8), True)
 
 
+def placed(identity: Identity, view: View, size: int) -> F32:
+    """Where ``picture`` puts the points: float32 (200, 2)."""
+    return turned(expressed(identity.shape, view), view, 0.27 * size, (0.5 * size, 0.52 * size))
+
+
 def picture(model: FaceModel, identity: Identity, view: View, size: int) -> U8:
     """One person in one view, uint8 (size, size, 3) BGR; size is even."""
-    unit = 0.27 * size
-    landmarks = turned(expressed(identity.shape, view), view, unit, (0.5 * size, 0.52 * size))
+    landmarks = placed(identity, view, size)
     canvas = planes(head(model, identity, landmarks, size))
     swapper = EmbeddedSwapper(model, Settings(side=4 * size, taken=0.0, given=0.0))
     return painted(swapper, Order(canvas, landmarks, (view.yaw, view.pitch, view.roll), identity, 0), 0.0)

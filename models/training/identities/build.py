@@ -24,7 +24,7 @@ from anonymizer.faces import topology as T
 from anonymizer.synthesis.bank import Bank, FaceModel
 
 MODES = 24
-KIN = 32
+KIN = 64
 CHROMA_SIDE = 40
 
 
@@ -44,15 +44,19 @@ def modes(shapes: np.ndarray, mean: np.ndarray, count: int) -> tuple[np.ndarray,
 
 
 def regions(uv: np.ndarray, side: int = SIDE, small: int = 80) -> np.ndarray:
-    """Soft masks (4, small, small) of brows, eyes, nose and mouth in the texture, 255 where the part is whole."""
+    """Soft masks (5, small, small), ``bank.PARTS`` less the skin, in the texture: 255 where the part is whole."""
     nose = T.points(168, 122, 129, 98, 97, 2, 326, 327, 358, 351)
-    parts = [
-        ([T.BROW_RIGHT, T.BROW_LEFT], 5, 3.0),
+    muzzle = T.points(98, 2, 327, 216, 436, 32, 262, 175)  # with moustache and chin, so that beards are not cut
+    brow = int(uv[T.points(46, 276), 1].mean() * side)
+    above = np.zeros((side, side), np.uint8)
+    above[:brow] = 255
+    parts: list[tuple[list[np.ndarray], int, float]] = [
         ([T.EYE_RIGHT, T.EYE_LEFT], 6, 3.0),
+        ([T.BROW_RIGHT, T.BROW_LEFT], 5, 2.5),  # after the eyes, whose mask would cut the brows' lower edge
         ([nose], 3, 3.5),
-        ([T.LIPS_OUTER], 7, 4.0),
+        ([muzzle, T.LIPS_OUTER], 3, 4.0),
     ]
-    masks = []
+    masks = [cv2.resize(cv2.GaussianBlur(above, (0, 0), 5.0), (small, small), interpolation=cv2.INTER_AREA)]
     for outlines, grow, soft in parts:
         mask = np.zeros((side, side), np.uint8)
         for outline in outlines:
@@ -60,6 +64,17 @@ def regions(uv: np.ndarray, side: int = SIDE, small: int = 80) -> np.ndarray:
         mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1)))
         masks.append(cv2.resize(cv2.GaussianBlur(mask, (0, 0), soft), (small, small), interpolation=cv2.INTER_AREA))
     return np.array(masks)
+
+
+def slack(uv: np.ndarray, parts: dict[str, np.ndarray], side: int = SIDE, small: int = 80) -> np.ndarray:
+    """Where the texture may be bent, uint8 (small, small): nowhere at lids and lips, 255 from 12 texels on."""
+    pinned = np.full((side, side), 255, np.uint8)
+    for name in ("eye_right_triangles", "eye_left_triangles", "mouth_triangles"):
+        for triangle in parts[name]:
+            cv2.fillConvexPoly(pinned, np.rint(uv[triangle] * side * 16).astype(np.int32), 0, shift=4)
+    distance = cv2.distanceTransform(pinned, cv2.DIST_L2, 5)
+    free = np.rint(255 * np.clip((distance - 2) / 10, 0, 1)).astype(np.uint8)
+    return cv2.resize(free, (small, small), interpolation=cv2.INTER_AREA)
 
 
 def grain(luma: np.ndarray, skin: np.ndarray) -> np.ndarray:
@@ -72,11 +87,20 @@ def grain(luma: np.ndarray, skin: np.ndarray) -> np.ndarray:
     return np.log(np.sqrt(np.array(rows)) + 0.5)
 
 
-def kin(luma: np.ndarray, skin: np.ndarray, count: int) -> np.ndarray:
-    """(n, count): for each donor the others whose skin is most like its own."""
-    g = grain(luma, skin)
-    g = g - g.mean(0)
-    distance = ((g[:, None] - g[None]) ** 2).sum(-1)
+def kin(luma: np.ndarray, chroma: np.ndarray, skin: np.ndarray, count: int) -> np.ndarray:
+    """(n, count): for each donor the others whose parts go with its own.
+
+    Alike in roughness, so that age does not change at a seam, and as much in what a small picture shows: beard,
+    strength of brows, colour of lips.
+    """
+    look = [
+        np.concatenate([cv2.resize(y, (10, 10), interpolation=cv2.INTER_AREA).ravel(), c[::4, ::4].ravel()])
+        for y, c in zip(luma, chroma, strict=True)
+    ]
+    distance = np.zeros((len(luma), len(luma)))
+    for features, weight in ((grain(luma, skin), 1.0), (np.array(look, np.float64), 1.0)):
+        gap = ((features[:, None] - features[None]) ** 2).sum(-1)
+        distance += weight * gap / gap.mean()
     np.fill_diagonal(distance, np.inf)
     return np.argsort(distance, 1, kind="stable")[:, : min(count, len(luma) - 1)]
 
@@ -108,7 +132,8 @@ def build(shared: Path, names: np.ndarray, points: np.ndarray) -> tuple[dict[str
     skin = (layout.part == 0) & (cv2.distanceTransform((layout.part >= 0).astype(np.uint8), cv2.DIST_L2, 5) > 10)
     tone = lit[:, skin].reshape(-1, 3).mean(0)
     colours = openings.iris_colours(pictures, points, tone, 24)
-    shape_modes, share = modes(shapes, mean, MODES)
+    mean = geometry.shut(mean[None])[0]
+    shape_modes, share = modes(geometry.shut(shapes), mean, MODES)
     arrays = {
         "shape_mean": mean.astype(np.float32),
         "shape_modes": shape_modes.astype(np.float16),
@@ -116,7 +141,8 @@ def build(shared: Path, names: np.ndarray, points: np.ndarray) -> tuple[dict[str
         "luma": ycc[..., 0],
         "chroma": np.rint(chroma).astype(np.int8),
         "regions": regions(uv),
-        "kin": kin(ycc[..., 0], skin, KIN).astype(np.uint8),
+        "slack": slack(uv, parts),
+        "kin": kin(ycc[..., 0], np.array(chroma), skin, KIN).astype(np.uint8),
         "iris": np.array([openings.draw_iris(colour, seed) for seed, colour in enumerate(colours)]),
         "sclera": openings.sclera(pictures, points),
         "mouths": mouths(shared),

@@ -72,6 +72,20 @@ LIP_GAP = 0.012
 """Half the gap between the inner lips in the texture, in eye distances: room for the dark line of closed lips."""
 
 
+LIP_FADE = np.sin(np.linspace(0, np.pi, 11))[1:-1] ** 0.5
+
+
+def shut(shapes: np.ndarray) -> np.ndarray:
+    """Shapes (n, 200, 3) with lips shut but for ``LIP_GAP``: how far lips are parted is no trait of a person."""
+    out = shapes.copy()
+    inner, outer = T.LIPS_INNER, T.LIPS_OUTER  # both run corner, lower lip, corner, upper lip
+    lower, upper = inner[1:10], inner[11:][::-1]
+    close = (out[:, lower, 1] - out[:, upper, 1]) / 2 - LIP_GAP * LIP_FADE
+    for points, sign in ((lower, -1), (upper, 1), (outer[1:10], -1), (outer[11:][::-1], 1)):
+        out[:, points, 1] += sign * close
+    return out
+
+
 def layout(mean: np.ndarray, border: float = 0.03) -> np.ndarray:
     """(200, 2) places in the texture, 0–1: the frontal view, its sides unrolled, its lips almost shut."""
     depth = mean[:, 2] - mean[:, 2].min()
@@ -80,8 +94,7 @@ def layout(mean: np.ndarray, border: float = 0.03) -> np.ndarray:
     lips = T.LIPS_INNER
     lower, upper = lips[1:10], lips[11:][::-1]  # LIPS_INNER runs corner, lower lip, corner, upper lip
     middle = (y[lower] + y[upper]) / 2
-    fade = np.sin(np.linspace(0, np.pi, 11))[1:-1] ** 0.5
-    y[lower], y[upper] = middle + LIP_GAP * fade, middle - LIP_GAP * fade
+    y[lower], y[upper] = middle + LIP_GAP * LIP_FADE, middle - LIP_GAP * LIP_FADE
     xy = np.stack([x, y], 1)
     xy = (xy + xy[T.MIRROR] * [-1, 1]) / 2
     span = max(np.ptp(xy[:, 0]), np.ptp(xy[:, 1])) / (1 - 2 * border)

@@ -3,8 +3,8 @@
     python models/training/identities/score.py --shared ../shared [--count 1000] [--model models/face_model.npz]
 
 The bar is the portraits' own: the 95th percentile, over all portraits, of the cosine similarity to the nearest other
-portrait. Sampled people are drawn at their own shape, frontal, on the plain head of ``anonymizer.synthesis.preview``;
-with --frames onto portraits instead, as the embedded swapper does it on a camera's picture.
+portrait. Sampled people are drawn with their own shape, frontal, on the plain head of ``anonymizer.synthesis.preview``,
+which all of them share: it makes them somewhat more alike than they are.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from nets import Detector, Mesh, recognisers
 from anonymizer.faces import topology
 from anonymizer.synthesis import preview
 from anonymizer.synthesis.bank import Bank, FaceModel
-from anonymizer.synthesis.embedded import EmbeddedSwapper
-from anonymizer.synthesis.swapper import Order
 
 KEY = b"the key under which people are scored"
 
@@ -45,7 +43,6 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--model", type=Path, default=Path("models/face_model.npz"))
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--frames", action="store_true", help="draw people onto portraits, each onto another one")
     parser.add_argument("--cache", type=Path, help="where the portraits' vectors are kept between runs")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -55,41 +52,29 @@ def main() -> None:
     if options.cache is not None and options.cache.exists():
         stored = np.load(options.cache)
         portraits = {name: stored[name] for name in nets}
-        meshes, scene = stored["meshes"], stored["scene"]
     else:
         vectors: dict[str, list[np.ndarray]] = {name: [] for name in nets}
-        points, kept = [], []
-        for number, file in enumerate(files):
+        for file in files:
             bgr = cv2.imread(str(file))
             faces = detector(bgr)
             found = mesh(bgr, faces[0]) if len(faces) else (None, 0.0)
             if found[0] is None or found[1] < 0.9:
                 continue
-            points.append(geometry.points_200(found[0][None])[0])
-            kept.append(number)
-            five = topology.five_points(points[-1][None, :, :2])[0]
+            five = topology.five_points(geometry.points_200(found[0][None])[:, :, :2])[0]
             for name, net in nets.items():
                 vectors[name].append(net(bgr, five))
         portraits = {name: np.array(v) for name, v in vectors.items()}
-        meshes, scene = np.array(points), np.array(kept)
         if options.cache is not None:
-            np.savez(options.cache, meshes=meshes, scene=scene, **portraits)
+            np.savez(options.cache, **portraits)
 
     model = FaceModel.load(options.model)
     bank = Bank(model, KEY, cache=4)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in nets}
-    swapper = EmbeddedSwapper(model)
-    still = np.flatnonzero(np.abs(geometry.angles(geometry.frontal(meshes.astype(np.float64))[2])).max(1) < 20)
+    view = preview.View()
     for number in range(options.count):
         person = bank.identity("score", number)
-        if options.frames:
-            at = still[number % len(still)]
-            planes = preview.planes(cv2.imread(str(files[scene[at]])))
-            landmarks = np.ascontiguousarray(meshes[at, :, :2], np.float32)
-            bgr = preview.painted(swapper, Order(planes, landmarks, None, person, number), float(number))
-        else:
-            landmarks = preview.turned(person.shape, preview.View(), 0.27 * 224, (112, 116))
-            bgr = preview.picture(model, person, preview.View(), 224)
+        bgr = preview.picture(model, person, view, 224)
+        landmarks = preview.placed(person, view, 224)
         five = topology.five_points(landmarks[None])[0]
         for name, net in nets.items():
             drawn[name].append(net(bgr, five))

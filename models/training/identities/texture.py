@@ -123,14 +123,17 @@ def take_out_light(textures: np.ndarray, part: np.ndarray) -> np.ndarray:
     at_side = (
         np.clip((30 - depth) / 6, 0, 1) * np.clip((0.64 - np.arange(len(depth)) / len(depth)) / 0.06, 0, 1)[:, None]
     )
-    coarse = np.array([blur(x, 1.5) for x in detail])
+    coarse = np.array([blur(x, 1.0) for x in detail])
     usual = np.median(coarse, 0)
-    limit = 0.05 + 4.0 * blur(np.median(np.abs(coarse - usual), 0), 2.0)
+    rough = np.median(np.abs(coarse - usual)[:, known > 0], 1)
+    rough = np.clip(rough / np.median(rough), 0.3, 1.2)[:, None, None]  # smooth skin has few dark lines of its own
+    limit = rough * (0.03 + 2.8 * blur(np.median(np.abs(coarse - usual), 0), 2.0))
     odd = coarse - np.clip(coarse, usual - limit, usual + limit)
     detail = detail - at_side * odd  # strands of hair, ears and backdrops: what few portraits show there
     light = np.log(150) + 0.5 * slope + 0.8 * form + (0.7 * own + detail) * fade
 
     shade = mirror_mean(np.median(tint, 0), 1)
     change = np.array([blur(x, 1.2) for x in colour - tint])
-    hue = shade + 0.08 * np.tanh(0.8 * change / 0.08) * fade[..., None]
+    limit = (0.08 - 0.05 * at_side)[..., None]
+    hue = shade + limit * np.tanh(0.8 * change / limit) * fade[..., None]
     return np.rint(np.clip(np.exp(light[..., None] + hue) - 6, 0, 255)).astype(np.uint8)
