@@ -235,9 +235,9 @@ and how much of its one-sided part is left: faces are nearly symmetric."""
 def _bent(model: FaceModel, texture: U8, draw: _Draw) -> U8:
     """The texture, its features moved a little and smoothly; lids and lips stay where the layout has them."""
     side = (model.side, model.side)
-    nodes = np.array([draw.normal() for _ in range(2 * BEND_NODES**2)], np.float32).reshape(BEND_NODES, BEND_NODES, 2)
-    mirrored = nodes[:, ::-1] * np.array([-1, 1], np.float32)
-    nodes = ((1 + SKEW) * nodes + (1 - SKEW) * mirrored) / 2
+    drawn = np.array([draw.normal() for _ in range(2 * BEND_NODES**2)]).reshape(BEND_NODES, BEND_NODES, 2)
+    mirrored = drawn[:, ::-1] * [-1, 1]
+    nodes = (((1 + SKEW) * drawn + (1 - SKEW) * mirrored) / 2).astype(np.float32)
     free = cv2.resize(model.slack, side, interpolation=cv2.INTER_LINEAR).astype(np.float32) * np.float32(BEND / 255)
     shift = cv2.resize(nodes, side, interpolation=cv2.INTER_CUBIC) * free[..., None]
     x, y = np.arange(side[0], dtype=np.float32), np.arange(side[1], dtype=np.float32)[:, None]
