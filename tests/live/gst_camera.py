@@ -21,10 +21,9 @@ def main() -> None:
     login = next((one for one in rest if "=" not in one), "")
     if login:
         auth = GstRtspServer.RTSPAuth()
-        auth.set_supported_methods(4)  # GST_RTSP_AUTH_DIGEST
         token = GstRtspServer.RTSPToken()
         token.set_string("media.factory.role", "viewer")
-        auth.add_digest(*login.split(":"), token)
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(*login.split(":")), token)
         server.set_auth(auth)
     for name, path in (one.split("=", 1) for one in rest if "=" in one):
         factory = GstRtspServer.RTSPMediaFactory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def stamped(source: Path, target: Path) -> Path:
                 luma[:_BLOCK, bit * _BLOCK : (bit + 1) * _BLOCK] = _HIGH if on else _LOW
                 luma[_BLOCK : 2 * _BLOCK, bit * _BLOCK : (bit + 1) * _BLOCK] = _LOW if on else _HIGH
             frame.pict_type = av.video.frame.PictureType.NONE
-            frame.pts = None
+            frame.pts, frame.time_base = index, 1 / Fraction(video.average_rate or 25)
             writer.mux(stream.encode(frame))
         writer.mux(stream.encode(None))
     return target

@@ -171,7 +171,7 @@ def test_a_killed_camera_is_told_and_comes_back(bench: Bench, camera: Camera, st
     def kill() -> None:
         camera.kill()
         proxy.wait_until("gate", 10, online=False)
-        time.sleep(1)
+        time.sleep(3)
         camera.start()
         began = time.monotonic()
         proxy.wait_until("gate", 15, online=True)
@@ -250,7 +250,7 @@ def test_a_player_that_does_not_read_costs_nobody_else_a_picture(bench: Bench, s
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         url = proxy.url("gate")
         for number, (method, target, extra) in enumerate(
-            (("SETUP", f"{url}/track1", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"), ("PLAY", url, "")), 1
+            (("SETUP", f"{url}/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"), ("PLAY", url, "")), 1
         ):
             session = "" if number == 1 else f"Session: {reply.split('Session: ')[1].split(';')[0].split()[0]}\r\n"  # noqa: F821
             lazy.sendall(f"{method} {target} RTSP/1.0\r\nCSeq: {number}\r\n{session}{extra}\r\n".encode())
