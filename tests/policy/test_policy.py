@@ -171,8 +171,8 @@ STEPS = st.lists(
 
 
 def kept_frames(steps: list[tuple[float, str, float, int, float, bool]]) -> int:
-    """Plays the steps, and reads independently what keep needs: three clear sightings of anna in a row, fresh ones, none
-    of anything else since, and no touch."""
+    """Plays the steps, and reads independently what keep needs: three clear sightings of anna in a row, fresh, nothing
+    else since, and no touch."""
     rules = load(GROUP, "f")
     policy, now, touched, kept = Policy(rules, "gate"), 0.0, -1.0, 0
     sightings: list[tuple[float, str, float]] = []

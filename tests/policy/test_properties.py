@@ -275,7 +275,9 @@ def test_a_stricter_set_never_covers_less(data: st.DataObject, seed: int) -> Non
         _, picture = random_face(rng)
         scene = [replace(random_face(rng)[0], track=n) for n in range(rng.choice([2, 3, 6]))]
         was, now = (CameraRules(r, picture.camera).decide(scene, picture) for r in (old, new))
-        assert now.whole or not was.whole
+        if now.whole:
+            continue  # nothing is left uncovered
+        assert not was.whole
         for before, after in zip(was.faces, now.faces, strict=True):
             a, b = before.cover, after.cover
             assert b.action >= a.action and b.margin >= a.margin
