@@ -168,6 +168,8 @@ class OnnxDetector:
                 outputs = self._session.run(self._outputs, {self._input: batch})
             except Exception as error:
                 raise ModelError(f"detector {self.name} failed: {str(error).splitlines()[0]}") from error
+            if not all(np.isfinite(o.sum()) for o in outputs):
+                raise ModelError(f"detector {self.name} failed: its output is not a number; its file may be damaged")
             found += family.decode(outputs, len(batch), rows, columns, floor)
         return [suppress(f).mapped((1 / scale, 1 / scale)) for f in found]
 

@@ -6,8 +6,9 @@
             ...  # ready.frame.faces is only to be trusted where ready.blind is empty
     for ready in finder.flush(): ...
 
-A frame is blind when no detection of the last 0.2 s stands behind it: the detector raised, or is not there. Nothing is
-known about such a frame, and it must be covered whole or dropped.
+A frame is blind when looking at it failed, or when the whole picture was not looked at within the 0.2 s before it.
+Nothing is known about such a frame, and it must be covered whole or dropped. Blindness ends with the next good look at
+a whole picture. The finder itself never raises what the detector raises.
 """
 
 from __future__ import annotations
@@ -108,29 +109,26 @@ class Finder:
             frame.faces = [
                 face
                 for face in self._tracker.faces(frame.time)
-                if face.box[0] < width
-                and face.box[1] < height
-                and face.box[0] + face.box[2] > 0
-                and face.box[1] + face.box[3] > 0
+                if -face.box[2] < face.box[0] < width and -face.box[3] < face.box[1] < height
             ]
         return Ready(frame, blind)
 
     def _look(self, frame: Frame, schedule: Schedule) -> None:
-        plan = (
-            Plan(self._size)
-            if self.settings.thorough
-            else schedule.plan(frame.time, frame.planes.y, self._wishes(frame.time))
-        )
         try:
+            if self.settings.thorough:
+                plan = Plan(self._size)
+            else:
+                plan = schedule.plan(frame.time, frame.planes.y, self._wishes(frame.time))
             if plan.whole:
                 self._tracker.update(frame.time, self._whole(frame.planes, plan.whole))
                 self._last_good = frame.time
             elif plan.regions:
-                found, looked = self._regions(frame.planes, plan.regions)
-                self._tracker.update(frame.time, found, looked)
-        except Exception as error:
-            self._failure = f"no detection for {OLDEST} s: {error}"
-            log.warning("looking for faces failed at %.2f s: %s", frame.time, error)
+                self._tracker.update(frame.time, *self._regions(frame.planes, plan.regions))
+        except Exception as error:  # whatever it is, the frame must come out, and as one whose faces are unknown
+            failure = f"looking for faces failed: {error}"
+            if failure != self._failure:
+                log.warning("%s", failure)
+            self._failure, self._last_good = failure, None
             schedule.retry()
 
     def _whole(self, planes: Planes, size: tuple[int, int]) -> Detections:

@@ -30,11 +30,11 @@ class ScheduleSettings:
     regions: most regions looked at in a frame between, 0 for none. cell: their side in the network's pixels.
     """
 
-    interval: float = 0.16
+    interval: float = 0.14
     still: float = 0.2
     size: int = 960
     first_size: int = 1920
-    regions: int = 3
+    regions: int = 2
     cell: int = 160
 
 
@@ -76,7 +76,7 @@ class Schedule:
         self._last_time = time
         self._watch(luma)
         if self._last_whole is None:
-            return self._whole(time, s.first_size)
+            return self._whole(time, s.first_size if self.size == s.size else self.size)
         interval = s.interval if self._moved.max() > 0.02 else s.still
         if time + step - self._last_whole > interval + 1e-3:
             return self._whole(time, self.size)
@@ -84,7 +84,7 @@ class Schedule:
 
     def retry(self) -> None:
         """The last look failed: the next frame is looked at whole."""
-        self._last_whole = None
+        self._last_whole = -math.inf
 
     def _whole(self, time: float, longest: int) -> Plan:
         self._last_whole = time

@@ -7,9 +7,10 @@ The tracker serves privacy first, so doubt covers. In short:
   (``Track.state_at``). The farther in time the nearest sighting, the larger the box (``Track.box_at``).
 - ``Tracker.update`` takes the detections of one pass. Strong ones are paired with tracks first, then weak ones with the
   tracks that are left; what remains begins new tracks if it is not too weak.
+- A track never seen well is dropped when passes that looked for it did not find it again, too often.
+- A track that is new and proven is followed into the past, through detections too weak to begin one.
 - ``Tracker.faces`` says what to cover at a time, which may lie before the newest pass: that is how a look-ahead turns
-  extrapolation into interpolation and covers a face before it was first found. A track seen once, and weakly, is
-  covered until passes that looked for it again did not find it.
+  extrapolation into interpolation and covers a face before it was first found.
 
 Everything is a function of the times and detections handed in; nothing reads a clock. Times are seconds.
 """
@@ -42,17 +43,17 @@ class TrackerSettings:
     backfill: seconds a face is covered before it was first seen (bounded by the look-ahead too).
     margin: share of the box's size added on each side. growth: the same per second to the nearest sighting.
     most: the largest share added on each side.
-    refuted_by: passes without it that end a track seen once and weakly.
+    refuted_by: passes without it for each pass with it that end a track never seen well.
     """
 
     low: float = 0.25
-    start: float = 0.4
+    start: float = 0.35
     strong: float = 0.5
-    sure: float = 0.75
+    sure: float = 0.8
     hold: float = 0.25
     reach: float = 1.5
     backfill: float = 0.5
-    margin: float = 0.12
+    margin: float = 0.15
     growth: float = 0.3
     most: float = 0.6
     refuted_by: int = 2
@@ -62,7 +63,7 @@ State = tuple[float, float, float, float]
 """Centre x and y, width and height of a face in pixels."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sighting:
     """A detection that belongs to a track. points: as in Face."""
 
@@ -72,13 +73,13 @@ class Sighting:
     points: F32
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Track:
     """One face over time.
 
     sightings: oldest first. seen: how many there ever were. misses: passes that looked for the face since its last
-    sighting, and did not find it; missed: all of them. best: its highest score. entering, leaving: pixels a second at
-    the first and at the last sighting.
+    sighting, and did not find it; missed: all of them. traced: whether it was followed into the past. best: its highest
+    score. entering, leaving: pixels a second at the first and at the last sighting.
     """
 
     number: int
@@ -86,6 +87,7 @@ class Track:
     seen: int = 0
     misses: int = 0
     missed: int = 0
+    traced: bool = False
     best: float = 0.0
     entering: tuple[float, float] = (0.0, 0.0)
     leaving: tuple[float, float] = (0.0, 0.0)
@@ -98,6 +100,12 @@ class Track:
         self.leaving = _velocity(self.sightings, self.last)
         if self.last - self.first <= VELOCITY_SPAN:
             self.entering = _velocity(self.sightings, self.first)
+
+    def extend_back(self, sighting: Sighting) -> None:
+        """Put an older sighting before the first."""
+        self.sightings.insert(0, sighting)
+        self.seen += 1
+        self.entering = _velocity(self.sightings, self.first)
 
     @property
     def first(self) -> float:
@@ -180,6 +188,7 @@ class Tracker:
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self.settings = settings or TrackerSettings()
         self.tracks: list[Track] = []
+        self._loose: list[Sighting] = []  # too weak to begin a track, or of a track that was dropped
         self._next = 1
 
     def update(self, time: float, found: Detections, looked: Sequence[Box] | None = None) -> None:
@@ -214,20 +223,25 @@ class Tracker:
                 track.misses += 1
                 track.missed += 1
         for i in free:
-            if found.scores[i] >= s.start:
+            if sightings[i].score < s.start:
+                self._loose.append(sightings[i])
+            else:
                 track = Track(self._next)
                 track.add(sightings[i])
                 self.tracks.append(track)
                 self._next += 1
-        self.tracks = [t for t in self.tracks if not self.refuted(t)]
+        for track in self.tracks:
+            if not track.traced and self._proven(track):
+                self._trace_back(track)
+        for track in [t for t in self.tracks if self._refuted(t)]:
+            self._loose += track.sightings
+            self.tracks.remove(track)
 
     def faces(self, time: float) -> list[Face]:
         """What to cover at ``time``, ordered by track; no face twice. Boxes may reach over the picture's edge."""
         s = self.settings
         shown = [
-            t
-            for t in self.tracks
-            if t.first - (s.backfill if self._proven(t) else 0) <= time <= t.last + self._hold(t)
+            t for t in self.tracks if t.first - (s.backfill if self._proven(t) else 0) <= time <= t.last + self._hold(t)
         ]
         boxes = np.array([t.box_at(time, s) for t in shown]).reshape(-1, 4)
         guessed = np.array([t.gap(time) > 0.25 for t in shown], bool)
@@ -253,13 +267,23 @@ class Tracker:
 
     def restart(self) -> None:
         """Forget all tracks; later ones get new numbers."""
-        self.tracks = []
+        self.tracks, self._loose = [], []
 
-    def refuted(self, track: Track) -> bool:
+    def _refuted(self, track: Track) -> bool:
         """Seen only weakly, and missed too often where it was looked for."""
         return track.best < self.settings.sure and track.missed >= self.settings.refuted_by * track.seen
 
+    def _trace_back(self, track: Track) -> None:
+        """Follow a new track into the past, through earlier detections that proved nothing by themselves."""
+        track.traced = True
+        for sighting in sorted(self._loose, key=lambda s: (-s.time, -s.score, s.state)):
+            near = 0 < track.first - sighting.time <= self.settings.backfill
+            if near and np.isfinite(self._costs([track], np.array([sighting.state]), sighting.time)[0, 0]):
+                track.extend_back(sighting)
+                self._loose.remove(sighting)
+
     def _proven(self, track: Track) -> bool:
+        """Seen twice, or once and well."""
         return track.seen > 1 or track.best >= self.settings.sure
 
     def _hold(self, track: Track) -> float:
@@ -269,6 +293,7 @@ class Tracker:
         """Drop what no call of ``faces`` for a time after ``before``, and no later detection, can need."""
         s = self.settings
         self.tracks = [t for t in self.tracks if t.last + max(s.hold, s.reach) >= before]
+        self._loose = [sighting for sighting in self._loose if sighting.time >= before]
         for track in self.tracks:
             old = [i for i, sighting in enumerate(track.sightings) if sighting.time < before - 1.0]
             del track.sightings[: min(len(old), len(track.sightings) - 1)]
@@ -282,12 +307,14 @@ class Tracker:
         if not tracks or not len(states):
             return np.zeros((len(tracks), len(states)))
         expected = np.array([t.state_at(time) for t in tracks])
-        gap = np.array([time - t.last for t in tracks])[:, None]
+        gap = np.array([t.gap(time) for t in tracks])[:, None]
         size, seen = np.sqrt(expected[:, 2] * expected[:, 3])[:, None], np.sqrt(states[:, 2] * states[:, 3])[None]
         apart = np.hypot(*(expected[:, None, :2] - states[None, :, :2]).transpose(2, 0, 1)) / ((size + seen) / 2)
         ratio = np.abs(np.log(size / seen))
         doubt = np.array([t.seen == 1 for t in tracks])[:, None]
-        possible = (apart < np.minimum(0.7 + np.where(doubt, 6.0, 1.5) * gap, 2.0)) & (ratio < np.minimum(0.6 + 0.6 * gap, 1.0))
+        # Who walks past a near camera moves six face sizes a second, and a track seen once has no velocity yet.
+        reach = np.minimum(0.7 + np.where(doubt, 6.0, 1.5) * gap, 2.0)
+        possible = (apart < reach) & (ratio < np.minimum(0.6 + 0.6 * gap, 1.0))
         cost: F64 = np.where(possible, apart + 0.5 * ratio + 0.2 * doubt + 0.2 * gap, np.inf)
         return cost
 
