@@ -90,8 +90,10 @@ def main() -> None:
         for _ in range(given.rounds):
             for variant in VARIANTS:
                 rounds[variant].append(run(variant, given.clip, out, given.preset, given.crf))
-        other = None if given.no_deface else deface(
-            given.clip, out, first_picture(given.clip, Path(folder) / "short.mp4"), given.preset, given.crf
+        other = (
+            None
+            if given.no_deface
+            else deface(given.clip, out, first_picture(given.clip, Path(folder) / "short.mp4"), given.preset, given.crf)
         )
     frames = rounds["floor"][0]["frames"]
     floor = median(rounds["floor"], "cpu") / frames

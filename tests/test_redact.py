@@ -1,0 +1,189 @@
+"""``anonymizer redact``, as users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from anonymizer import cli
+from anonymizer.ingest.picture import planes_of
+from tests import videos
+from tests.conftest import ROOT
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def luma(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as reader:
+        return [planes_of(frame).y.copy() for frame in reader.decode(video=0)]
+
+
+@pytest.fixture(scope="module")
+def walking(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a street with people."""
+    target = tmp_path_factory.mktemp("clip") / "walking.mp4"
+    with (
+        av.open(str(shared / "footage" / "video" / "people-walking.mp4")) as reader,
+        av.open(str(target), "w") as writer,
+    ):
+        video = reader.streams.video[0]
+        stream = writer.add_stream("libx264", rate=video.average_rate, options={"crf": "18", "preset": "veryfast"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
+        stream.codec_context.time_base = video.time_base
+        for index, frame in enumerate(reader.decode(video)):
+            if index == 50:
+                break
+            frame.pict_type = av.video.frame.PictureType.NONE
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
+    return target
+
+
+@pytest.mark.parametrize("method", ["replace", "solid", "pixelate", "blur"])
+def test_the_report_says_which_pixels_changed(walking: Path, tmp_path: Path, method: str) -> None:
+    out, report = tmp_path / "out.mp4", tmp_path / "report.json"
+    assert run("redact", walking, out, "--report", report, "--method", method, "--crf", "12", "--json") == 0
+    said = json.loads(report.read_text())
+    assert [frame["index"] for frame in said["frames"]] == list(range(50))
+    methods = {face["method"] for frame in said["frames"] for face in frame["faces"]}
+    assert methods <= {method, "solid"} and method in methods
+    rules = {face["action"] for frame in said["frames"] for face in frame["faces"]}
+    assert rules == {method}
+    changed_inside, boxes = [], 0
+    for frame, before, after in zip(said["frames"], luma(walking), luma(out), strict=True):
+        difference = np.abs(before.astype(int) - after)
+        inside = np.zeros(before.shape, bool)
+        for face in frame["faces"]:
+            x, y, w, h = (round(v) for v in face["box"])
+            grown = slice(max(0, y - h // 3), y + h + h // 3), slice(max(0, x - w // 3), x + w + w // 3)
+            inside[grown] = True
+            boxes += 1
+            area = difference[max(0, y) : y + h, max(0, x) : x + w]
+            if area.size and h >= 24:
+                changed_inside.append(float((area > 4).mean()))
+        assert difference[~inside].mean() < 1.5  # the rest is only encoded anew
+    assert boxes > 200
+    assert np.median(changed_inside) > {"solid": 0.5, "pixelate": 0.4, "replace": 0.35, "blur": 0.15}[method]
+
+
+def test_the_reported_box_is_where_pixels_changed(tmp_path: Path, walking: Path) -> None:
+    """The bounding rectangle of what changed around a face that stands alone is the reported one."""
+    out, report = tmp_path / "out.mp4", tmp_path / "report.json"
+    assert run("redact", walking, out, "--report", report, "--method", "solid", "--crf", "8") == 0
+    overlaps = []
+    frames = json.loads(report.read_text())["frames"]
+    for frame, before, after in zip(frames, luma(walking), luma(out), strict=True):
+        changed = np.abs(before.astype(int) - after) > 10
+        for face in frame["faces"]:
+            x, y, w, h = face["box"]
+            reach = (
+                slice(max(0, round(y - h / 2)), round(y + 1.5 * h)),
+                slice(max(0, round(x - w / 2)), round(x + 1.5 * w)),
+            )
+            others = [one["box"] for one in frame["faces"] if one is not face]
+            if h < 24 or any(abs(x - o[0]) < 1.6 * max(w, o[2]) and abs(y - o[1]) < 1.6 * max(h, o[3]) for o in others):
+                continue
+            rows, columns = np.nonzero(changed[reach])
+            if not len(rows):
+                continue
+            left, top = columns.min() + reach[1].start, rows.min() + reach[0].start
+            wide, high = np.ptp(columns) + 1, np.ptp(rows) + 1
+            across = min(x + w, left + wide) - max(x, left)
+            down = min(y + h, top + high) - max(y, top)
+            overlaps.append(across * down / (w * h + wide * high - across * down))
+    assert len(overlaps) > 20
+    assert np.median(overlaps) > 0.8
+
+
+def test_a_clip_without_faces_is_encoded_anew_with_every_picture(tmp_path: Path) -> None:
+    source, target = videos.write(tmp_path / "in.mp4", metadata={"title": "Mrs Miller"}), tmp_path / "out.mp4"
+    assert run("redact", source, target, "--method", "solid") == 0
+    assert len(luma(target)) == 25
+    assert b"Mrs Miller" not in target.read_bytes()
+
+
+def test_errors_name_the_file_and_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = videos.write(tmp_path / "good.mp4")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(good.read_bytes()[:500])
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    before = sorted(tmp_path.iterdir())
+    for source, target, code, words in (
+        (tmp_path / "missing.mp4", "out.mp4", 4, "missing.mp4"),
+        (broken, "out.mp4", 4, "broken.mp4"),
+        (empty, "out.mp4", 4, "empty"),
+        (tmp_path, "out.mp4", 4, "folder"),
+        (good, "out.gif", 2, ".gif"),
+        (good, "good.mp4", 2, "same file"),
+        (good, "no/out.mp4", 6, "no/out.mp4"),
+    ):
+        assert run("redact", source, tmp_path / target, "--report", tmp_path / "r.json") == code, words
+        error = capsys.readouterr().err
+        assert words in error and "Traceback" not in error
+        assert sorted(tmp_path.iterdir()) == before, words
+
+
+def test_a_cut_file_gives_what_is_readable_a_warning_and_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = videos.write(tmp_path / "in.mkv", count=250)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    assert run("redact", source, tmp_path / "out.mp4", "--method", "solid", "--json") == 3
+    told = capsys.readouterr()
+    assert "cut" in told.err
+    summary = json.loads(told.out)
+    assert summary["frames"] == len(luma(tmp_path / "out.mp4")) > 50
+
+
+def test_wrong_settings_say_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("faces:\n  lookahed: 1\n")
+    source = videos.write(tmp_path / "in.mp4")
+    assert run("redact", source, tmp_path / "out.mp4", "--config", settings) == 2
+    error = capsys.readouterr().err
+    assert f"{settings}:2:3" in error and "Did you mean 'lookahead'?" in error
+
+
+def test_a_missing_model_is_an_error_and_not_an_unprotected_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("faces: {detector: /nonexistent/model.onnx}\n")
+    source = videos.write(tmp_path / "in.mp4")
+    assert run("redact", source, tmp_path / "out.mp4", "--config", settings) == 5
+    assert "/nonexistent/model.onnx" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_file_under_the_outputs_name(tmp_path: Path, number: signal.Signals) -> None:
+    source = videos.write(tmp_path / "in.mp4", count=3000, size=(640, 480))
+    target = tmp_path / "out.mp4"
+    command = [sys.executable, "-m", "anonymizer.cli", "redact", str(source), str(target), "--method", "solid"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".out.mp4.*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert not target.exists()
+    if number is signal.SIGINT:
+        assert "Traceback" not in error
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
