@@ -110,7 +110,7 @@ def pulls(tools, certificate) -> dict[str, Future[subprocess.CompletedProcess[by
     film_with_audio(serving, streams["aac"], encoders["aac"], Codec.AAC)
     film_with_audio(serving, streams["pcmu"], encoders["pcmu"], Codec.PCMU)
     plain, secret = serving.url(), serving.url(tls=True)
-    sound = ("-map", "0:a", "-frames:a", "1000", "-t", "2", "-f", "s16le")
+    sound = ("-map", "0:a", "-frames:a", "1000", "-t", "3", "-f", "s16le")
     commands: dict[str, list[str]] = {
         "ffmpeg tcp": ffmpeg(plain, "tcp"),
         "ffmpeg udp": ffmpeg(plain, "udp"),
@@ -162,8 +162,8 @@ def test_every_picture_arrives_whole_and_in_order(pulls, tools, name):
 
 @pytest.mark.parametrize("name", ["ffmpeg aac", "ffmpeg pcmu"])
 def test_sound_arrives(pulls, name):
-    samples = np.frombuffer(pull(pulls, name), np.int16)[:16000].astype(float)
-    assert len(samples) > 14000
+    samples = np.frombuffer(pull(pulls, name), np.int16).astype(float)
+    assert len(samples) > 12000
     middle = samples[4000:12000]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
     assert np.argmax(spectrum) == pytest.approx(440, abs=2)
