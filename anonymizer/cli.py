@@ -33,10 +33,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _rooms() -> list[ModuleType]:
-    from anonymizer import redact_command, registry_command, run_command
+    from anonymizer import camera_command, identities_command, redact_command, registry_command, run_command
     from anonymizer.demo import command as demo_command
+    from anonymizer.policy import commands as rules_command
 
-    return [redact_command, run_command, demo_command, registry_command]
+    return [
+        redact_command,
+        run_command,
+        demo_command,
+        camera_command,
+        rules_command,
+        identities_command,
+        registry_command,
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

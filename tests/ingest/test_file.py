@@ -11,6 +11,7 @@ from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
 from anonymizer.ingest.file import FileSource
 from tests import videos
+import itertools
 
 
 def read(path: Path) -> tuple[list[Frame], list[str]]:
@@ -102,7 +103,8 @@ def test_cover_art_is_no_video(tmp_path: Path, shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "no such file"), (b"", "empty"), (b"hello" * 999, "cannot be read"), ("dir", "folder")]
+    ("content", "words"),
+    [(None, "no such file"), (b"", "empty"), (b"hello" * 999, "cannot be read"), ("dir", "folder")],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | str | None, words: str) -> None:
     path = tmp_path / "thing.mp4"
@@ -143,7 +145,7 @@ def test_odd_streams_are_read_or_refused(shared: Path) -> None:
         if path.name in expected:
             frames, _ = read(path)
             assert len(frames) == expected[path.name], path.name
-            assert all(a.time < b.time for a, b in zip(frames, frames[1:], strict=False)), path.name
+            assert all(a.time < b.time for a, b in itertools.pairwise(frames)), path.name
         else:
             with pytest.raises(SourceError, match=path.name):
                 FileSource(path)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anonymizer.ingest.timestamps import Timeline
+import itertools
 
 
 def stamps(times: list[int | None], step: int = 40, second: int = 1000) -> list[int]:
@@ -31,5 +32,5 @@ def test_a_jump_back_goes_on_where_the_last_picture_ended() -> None:
 @given(st.lists(st.none() | st.integers(-(10**9), 10**9), max_size=60))
 def test_times_always_rise(times: list[int | None]) -> None:
     stamped = stamps(times)
-    assert all(a < b for a, b in zip(stamped, stamped[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(stamped))
     assert len(stamped) == len(times)
