@@ -29,7 +29,8 @@ from anonymizer.synthesis.swapper import Drawing, Order
 @dataclass(frozen=True, slots=True)
 class Settings:
     """side: faces are drawn at most this many pixels high. taken: share of the face's own proportions that is removed;
-    given: how much of the identity's is put in. tone: by how much skin is
+    given: how much of the identity's is put in. stretch:
+    by how much eyes and mouth are drawn apart or together. tone: by how much skin is
     lighter or darker than the original's, as a logarithm of luminance; the identity says which. smallest: height in pixels below which a face is covered instead; yaw: degrees beyond which it
     is; presence: the least that the landmark net must be sure of. memory: seconds after which a track's light is
     forgotten; tracks: how many are remembered.
@@ -37,8 +38,9 @@ class Settings:
 
     side: int = 176
     taken: float = 0.85
-    given: float = 1.2
-    tone: float = 0.14
+    given: float = 0.9
+    stretch: float = 0.12
+    tone: float = 0.17
     smallest: float = 18.0
     yaw: float = 52.0
     presence: float = 0.5
@@ -145,8 +147,10 @@ class EmbeddedSwapper:
             memory = self._recall(order.track, time, light.gain[i], light.chroma[i], own[i])
             light.gain[i], light.chroma[i], own[i] = memory.gain, memory.chroma, memory.own
             jobs.append(_Job(order, skins[i], memory, sizes[i], floors[i]))
-        points = factor * (truth + self._proportions.move(turn, settings.given * wanted - settings.taken * own))
-        tones = settings.tone * np.array([1 if order.identity.key[0] & 1 else -1 for order in orders], np.float32)
+        signs = np.array([[1 if order.identity.key[0] & bit else -1 for bit in (1, 2)] for order in orders], np.float32)
+        change = np.concatenate([settings.given * wanted - settings.taken * own, settings.stretch * signs[:, 1:]], 1)
+        points = factor * (truth + self._proportions.move(turn, change))
+        tones = settings.tone * signs[:, 0]
         gains = np.exp(np.matmul(light.gain, self._grid.T) + tones[:, None] * self._tones)
         mouths = np.exp(light.gain @ self._mouth + tones)
         slopes = np.matmul(self._grid[:, :3], light.chroma)

@@ -40,8 +40,15 @@ class Proportions:
         oval = model.uv[topology.OVAL]
         distance = np.abs(model.uv[:, None] - oval[None]).max(2).min(1)
         tie = np.clip(distance / RIM, 0, 1)[:, None] * _ties(model.uv)
-        self._moves = np.tensordot(tie, model.shape_modes, ([1], [1])).transpose(1, 0, 2).reshape(count, -1)
-        self._moves = self._moves.astype(np.float32)
+        # The picture's outline stays, so features stand where the identity's would within it: what a mode does to the
+        # outline, as an affine map, is taken back everywhere.
+        flat = np.concatenate([np.ones((topology.COUNT, 1)), model.shape_mean[:, :2]], 1)
+        back = flat @ np.linalg.pinv(flat[topology.OVAL])
+        modes = model.shape_modes - np.matmul(back, model.shape_modes[:, topology.OVAL])
+        middle = model.shape_mean[topology.points(33, 263, 61, 291)].mean(0)
+        longer = (model.shape_mean - middle) * (-0.4, 1, 0)
+        modes = np.concatenate([modes, longer[None]])
+        self._moves = np.matmul(tie, modes).reshape(len(modes), -1).astype(np.float32)
 
     def fit(self, points: F32) -> tuple[F32, F32]:
         """float32 (n, 200, 2) points in pixels → float32 (n, 2, 3) cameras and (n, k) the faces' own coefficients."""
@@ -59,7 +66,10 @@ class Proportions:
         return turn, np.asarray(np.linalg.solve(both + prior, seen[:, :, None])[:, :, 0], np.float32)
 
     def move(self, turn: F32, change: F32) -> F32:
-        """What a change of the coefficients, float32 (n, k), does to the points: float32 (n, 200, 2) pixels."""
+        """What a change of the coefficients, float32 (n, k + 1), does to the points: float32 (n, 200, 2) pixels.
+
+        The last number is by how much eyes and mouth are drawn apart, as a share of their distance.
+        """
         moved = (change @ self._moves).reshape(len(change), topology.COUNT, 3)
         return np.asarray(np.matmul(moved, turn.transpose(0, 2, 1)), np.float32)
 
