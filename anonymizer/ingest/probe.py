@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, field
 
@@ -11,7 +12,6 @@ from av.codec.context import ThreadType
 from anonymizer.frame import Planes
 from anonymizer.ingest.camera import CameraLost, Loss, SourceSettings
 from anonymizer.ingest.picture import Converter, planes_of
-import itertools
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
 from anonymizer.ingest.file import FileSource
 from tests import videos
-import itertools
 
 
 def read(path: Path) -> tuple[list[Frame], list[str]]:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anonymizer.ingest.timestamps import Timeline
-import itertools
 
 
 def stamps(times: list[int | None], step: int = 40, second: int = 1000) -> list[int]:
