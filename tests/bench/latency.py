@@ -1,0 +1,111 @@
+"""Added latency of the proxy: when a picture arrives through it, against when it arrives from the camera directly.
+
+    python -m tests.bench.latency [CLIP…] [--seconds 20] [--lookahead 0]
+
+The camera is gst-rtsp-server; every picture carries its number. Two players of the same kind run side by side, one at
+the camera, one at the proxy; both note when they have decoded which picture. The worker's memory (PSS) is read at the
+end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import av
+from rich.console import Console
+from rich.table import Table
+
+from anonymizer.ingest.picture import planes_of
+from tests.live import stamp
+from tests.live.rig import Camera, Proxy
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHARED = Path(os.environ.get("ANONYMIZER_SHARED", ROOT.parent / "shared"))
+
+
+def watch(url: str, seconds: float) -> None:
+    """Print [number, time] of every picture as JSON."""
+    seen, end = [], time.monotonic() + seconds
+    options = {"rtsp_transport": "tcp", "fpsprobesize": "0"}
+    with av.open(url, options=options, timeout=(15, 10)) as player:
+        video = player.streams.video[0]
+        video.thread_type = "SLICE"
+        for frame in player.decode(video):
+            now = time.monotonic()
+            number = stamp.number(planes_of(frame).y)
+            if number is not None:
+                seen.append((number, now))
+            if now > end:
+                break
+    print(json.dumps(seen))
+
+
+def pss(pid: int) -> float:
+    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def measure(clip: str, seconds: float, lookahead: float, folder: Path) -> tuple[list[float], float, float]:
+    """(added seconds of each picture, PSS in MB of the worker, share of pictures that came through)."""
+    once = stamp.stamped(SHARED / "footage" / "video" / clip, folder / f"once-{clip}")
+    long = folder / f"long-{clip}"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", "-stream_loop", "60", "-i", str(once), "-c", "copy", str(long)], check=True
+    )
+    camera = Camera(gate=long)
+    proxy = Proxy(folder, cameras={"gate": {"source": {"url": camera.url("gate")}}}, faces={"lookahead": lookahead})
+    try:
+        proxy.wait_until("gate", 60, online=True, fps=lambda fps: fps and fps > 5)
+        time.sleep(3)
+        command = [sys.executable, "-m", "tests.bench.latency", "--watch"]
+        players = [
+            subprocess.Popen([*command, url, "--seconds", str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            for url in (camera.url("gate"), proxy.url("gate"))
+        ]
+        direct, through = (json.loads(player.communicate(timeout=seconds + 60)[0]) for player in players)
+        memory = pss(proxy.worker())
+    finally:
+        proxy.stop()
+        camera.kill()
+    added, at = [], 0
+    for number, arrived in through:
+        while at < len(direct) and not (direct[at][0] == number and 0 <= arrived - direct[at][1] < 3):
+            at += 1
+        if at == len(direct):
+            break
+        added.append(arrived - direct[at][1])
+    return added, memory, len(through) / max(1, len(direct))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="*", default=["people-walking.mp4", "street_operahouse_1080p.mp4"])
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--lookahead", type=float, default=0.0)
+    parser.add_argument("--watch", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.watch:
+        watch(given.watch, given.seconds)
+        return
+    table = Table("clip", "pictures", "added ms median", "p95", "worst", "came through", "worker PSS MB")
+    for clip in given.clips:
+        with tempfile.TemporaryDirectory() as folder:
+            added, memory, share = measure(clip, given.seconds, given.lookahead, Path(folder))
+        ms = sorted(1000 * v for v in added)
+        p95 = ms[int(0.95 * len(ms))] if ms else float("nan")
+        table.add_row(clip, str(len(ms)), f"{statistics.median(ms):.0f}" if ms else "", f"{p95:.0f}",
+                      f"{ms[-1]:.0f}" if ms else "", f"{share:.0%}", f"{memory:.0f}")  # fmt: skip
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
