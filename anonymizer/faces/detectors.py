@@ -196,17 +196,21 @@ def _cells(height: int, width: int, anchors: int) -> tuple[F32, F32]:
     return np.concatenate(corners), np.concatenate(strides)
 
 
-def _by_stride(outputs: list[F32], batch: int, channels: int) -> F32:
-    """The outputs of the three strides, one after the other: float32 (batch, n, channels)."""
-    return np.concatenate([o.reshape(batch, -1, channels) for o in outputs], 1)
+def _by_stride(outputs: list[F32], batch: int, cells: int, channels: int) -> F32:
+    """The outputs of the three strides, one after the other: float32 (batch, cells, channels)."""
+    every = np.concatenate([o.reshape(batch, -1, channels) for o in outputs], 1)
+    if every.shape[1] != cells:
+        raise ModelError(f"the detector gave {every.shape[1]} cells instead of {cells}; is it another model?")
+    return every
 
 
 def _decode_yunet(outputs: list[F32], batch: int, height: int, width: int, floor: float) -> list[Detections]:
     """YuNet (libfacedetection.train): score = √(cls · obj), centre = cell + d, size = e^d, in strides."""
-    cls, obj = (_by_stride(outputs[i : i + 3], batch, 1)[..., 0] for i in (0, 3))
-    scores = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
-    box, kps = (_by_stride(outputs[i : i + 3], batch, n) for i, n in ((6, 4), (9, 10)))
     corners, strides = _cells(height, width, 1)
+    cls, obj, box, kps = (
+        _by_stride(outputs[i : i + 3], batch, len(corners), n) for i, n in ((0, 1), (3, 1), (6, 4), (9, 10))
+    )
+    scores = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))[..., 0]
     found = []
     for i in range(batch):
         hit = np.flatnonzero(scores[i] >= floor)
@@ -220,9 +224,9 @@ def _decode_yunet(outputs: list[F32], batch: int, height: int, width: int, floor
 
 def _decode_scrfd(outputs: list[F32], batch: int, height: int, width: int, floor: float) -> list[Detections]:
     """SCRFD (InsightFace, Guo et al. 2021): distances from the cell's corner to the four sides, in strides."""
-    scores = _by_stride(outputs[:3], batch, 1)[..., 0]
-    box, kps = _by_stride(outputs[3:6], batch, 4), _by_stride(outputs[6:9], batch, 10)
     corners, strides = _cells(height, width, 2)
+    score, box, kps = (_by_stride(outputs[i : i + 3], batch, len(corners), n) for i, n in ((0, 1), (3, 4), (6, 10)))
+    scores = score[..., 0]
     found = []
     for i in range(batch):
         hit = np.flatnonzero(scores[i] >= floor)

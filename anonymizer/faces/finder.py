@@ -66,6 +66,7 @@ class Finder:
         self._size = (0, 0)
         self._limit = self.settings.schedule.size
         self._waiting: deque[tuple[Frame, str]] = deque()
+        self._newest = -math.inf
         self._last_good: float | None = None
         self._failure = "no frame has been looked at"
 
@@ -73,9 +74,10 @@ class Finder:
         """Look at the frame; returns the frames that are ready, oldest first, none or several."""
         ready = []
         size = (frame.planes.width, frame.planes.height)
-        if self._waiting and (size != self._size or frame.time < self._waiting[-1][0].time):
+        if size != self._size or frame.time < self._newest:
             ready = self.flush()
-        if self._schedule is None or size != self._size:
+        self._newest = frame.time
+        if self._schedule is None:
             self._schedule, self._size = Schedule(*size, self.settings.schedule), size
             self._schedule.size = min(self._schedule.size, self._limit)
         self._look(frame, self._schedule)
@@ -99,7 +101,7 @@ class Finder:
         """All frames that still wait; the finder then starts afresh, with new track numbers."""
         ready = [self._release() for _ in range(len(self._waiting))]
         self._tracker.restart()
-        self._schedule, self._last_good = None, None
+        self._schedule, self._last_good, self._newest = None, None, -math.inf
         return ready
 
     def _release(self) -> Ready:

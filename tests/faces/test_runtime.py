@@ -1,0 +1,129 @@
+"""Sessions: what does not fit is refused by name, what is not there is replaced by the CPU."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anonymizer.errors import ConfigError, ModelError
+from anonymizer.faces import runtime
+from anonymizer.faces.runtime import Contract, Port, open_session, provider_names
+from tests.faces import graphs
+
+ANSWER = np.arange(6, dtype=np.float32).reshape(1, 6)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return graphs.write(tmp_path / "net.onnx", {"out": ANSWER}, (1, 3, "height", "width"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_warned", set())
+
+
+def test_runs(model: Path) -> None:
+    session = open_session(model, threads=2)
+    assert np.array_equal(session.run(None, {"input": np.zeros((1, 3, 4, 4), np.float32)})[0], ANSWER)
+    options = session.get_session_options()
+    assert options.intra_op_num_threads == 2
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model at .*absent\.onnx"):
+        open_session(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_broken_file_is_named(model: Path, share: float) -> None:
+    model.write_bytes(model.read_bytes()[: int(share * model.stat().st_size)])
+    with pytest.raises(ModelError, match=r"net\.onnx is not a model"):
+        open_session(model)
+
+
+def test_text_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "page.onnx"
+    path.write_text("<html>404</html>")
+    with pytest.raises(ModelError, match=r"page\.onnx is not a model"):
+        open_session(path)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ((Port("input"),), (Port("out"),)),
+        ((Port("", (None, 3, None, None)),), (Port("", (1, 6)),)),
+        ((Port("input", (1, 3, 64, 64)),), ()),  # a dynamic axis fits every size
+    ],
+)
+def test_contract_kept(model: Path, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+    open_session(model, contract=Contract(inputs, outputs))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kind"),
+    [
+        ((Port("image"),), (Port("out"),), "inputs"),
+        ((Port("input", (None, 1, None, None)),), (Port("out"),), "inputs"),
+        ((Port("input"), Port("mask")), (Port("out"),), "inputs"),
+        ((Port("input"),), (Port("scores"),), "outputs"),
+        ((Port("input"),), (Port("out", (1, 7)),), "outputs"),
+        ((Port("input"),), (Port("out"), Port("")), "outputs"),
+    ],
+)
+def test_contract_broken(model: Path, inputs: tuple[Port, ...], outputs: tuple[Port, ...], kind: str) -> None:
+    with pytest.raises(ModelError, match=rf"net\.onnx has the wrong {kind}") as caught:
+        open_session(model, contract=Contract(inputs, outputs))
+    ports = inputs if kind == "inputs" else outputs
+    assert f"expected {', '.join(map(str, ports))}" in str(caught.value)
+    assert ("found input[1×3×?×?]" if kind == "inputs" else "found out[1×6]") in str(caught.value)
+
+
+def test_unknown_provider_is_refused_with_a_hint(model: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean cuda"):
+        open_session(model, providers=("cdua",))
+
+
+def test_absent_provider_warns_once_and_falls_back(
+    model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            session = open_session(model, providers=("cann", "cpu"))
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    assert [record.message.split()[2] for record in caplog.records] == ["cann"]
+
+
+def test_provider_that_does_not_start_falls_back(
+    model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runtime.ort.InferenceSession
+
+    def start(path: str, options: object, providers: list[str]) -> object:
+        if providers != ["CPUExecutionProvider"]:
+            raise RuntimeError("no device")
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(
+        runtime.ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(runtime.ort, "InferenceSession", start)
+    with caplog.at_level(logging.WARNING):
+        session = open_session(model, providers=("cuda",))
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    assert "no device" in caplog.text
+
+
+def test_provider_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: list(runtime.PROVIDERS.values()))
+    assert provider_names(("cpu", "tensorrt", "cuda", "cuda")) == [
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]

@@ -1,0 +1,235 @@
+"""The tracker keeps faces covered: between, before and after their sightings, whatever the order of things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anonymizer.faces.detectors import Detections, overlaps, suppress
+from anonymizer.faces.tracker import Tracker, TrackerSettings
+from anonymizer.frame import Box, Face
+
+Seen = tuple[float, float, float, float]  # centre x, y, size, score
+STEP = 0.12
+S = TrackerSettings()
+
+
+def found(faces: Sequence[Seen]) -> Detections:
+    boxes = np.array([(x - size / 2, y - size / 2, size, size) for x, y, size, _ in faces], np.float32)
+    points = boxes.reshape(-1, 4)[:, None, :2].repeat(5, 1)
+    return Detections(boxes.reshape(-1, 4), np.array([s for *_, s in faces], np.float32), points)
+
+
+def box(x: float, y: float, size: float) -> Box:
+    return x - size / 2, y - size / 2, size, size
+
+
+def hidden(face: Box, faces: Sequence[Face]) -> float:
+    """Share of the box that the faces' boxes hide, on a grid of 40 × 40 samples."""
+    x, y = (face[i] + face[i + 2] * (np.arange(40) + 0.5) / 40 for i in (0, 1))
+    under = np.zeros((40, 40), bool)
+    for left, top, width, height in (f.box for f in faces):
+        under |= ((top <= y) & (y <= top + height))[:, None] & ((left <= x) & (x <= left + width))[None]
+    return float(under.mean())
+
+
+def test_interpolates_between_sightings() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, found([(100, 100, 40, 0.9)]))
+    tracker.update(0.2, found([(120, 110, 50, 0.9)]))
+    (face,) = tracker.faces(0.1)
+    assert face.seen == pytest.approx((110 - 22.5, 105 - 22.5, 45, 45))
+    assert face.points is not None
+    assert np.allclose(face.points, 110 - 22.5, atol=10)
+    assert face.seen_at == 0.2
+
+
+@settings(deadline=None)
+@given(st.floats(0, 0.25), st.floats(0.8, 0.99), st.integers(1, 12))
+def test_proven_face_is_covered_through_its_hold(after: float, score: float, times: int) -> None:
+    tracker = Tracker()
+    for i in range(times):
+        tracker.update(i * STEP, found([(200, 150, 30, score)]))
+    last = (times - 1) * STEP
+    for i in range(1, 4):
+        tracker.update(last + i * STEP, found([]))
+        assert hidden(box(200, 150, 30), tracker.faces(last + min(after, S.hold))) == pytest.approx(1)
+    assert tracker.faces(last + S.hold + 0.01) == []
+
+
+@settings(deadline=None)
+@given(st.floats(0, 0.49), st.floats(-60, 60), st.floats(-60, 60))
+def test_late_found_face_is_covered_backwards(before: float, vx: float, vy: float) -> None:
+    """A face that moves evenly, first found at 1 s, is covered before."""
+    tracker = Tracker()
+    for i in range(4):
+        t = 1 + i * STEP
+        tracker.update(t, found([(300 + vx * t, 300 + vy * t, 30, 0.9)]))
+    t = 1 - before
+    assert hidden(box(300 + vx * t, 300 + vy * t, 30), tracker.faces(t)) >= 0.8
+    assert tracker.faces(1 - S.backfill - 0.01) == []
+
+
+def test_weak_sightings_count_once_the_face_is_proven() -> None:
+    """Too weak to begin a track, they still show where a proven face came from."""
+    tracker = Tracker()
+    tracker.update(0.0, found([(100, 100, 30, 0.3)]))
+    tracker.update(0.1, found([(120, 100, 30, 0.3)]))
+    assert tracker.faces(0.1) == []
+    tracker.update(0.2, found([(140, 100, 30, 0.9)]))
+    (face,) = tracker.faces(0.0)
+    assert face.seen == pytest.approx(box(100, 100, 30))
+
+
+def test_weak_face_is_covered_until_it_is_refuted() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, found([(100, 100, 30, 0.4)]))
+    assert len(tracker.faces(0.0)) == 1
+    tracker.update(0.04, found([]))
+    assert len(tracker.faces(0.0)) == 1
+    tracker.update(0.08, found([]), looked=[(300, 300, 50, 50)])  # looks elsewhere: says nothing
+    assert len(tracker.faces(0.0)) == 1
+    tracker.update(0.12, found([]), looked=[(50, 50, 100, 100)])
+    assert tracker.faces(0.0) == []
+
+
+def test_sure_face_is_never_refuted() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, found([(100, 100, 30, 0.9)]))
+    for i in range(1, 6):
+        tracker.update(i * 0.04, found([]))
+    assert len(tracker.faces(0.2)) == 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 3), min_size=2, max_size=12), st.floats(-200, 200))
+def test_boxes_only_grow_with_time(times: list[float], velocity: float) -> None:
+    tracker = Tracker()
+    for i in range(4):
+        tracker.update(i * STEP, found([(500 + velocity * i * STEP, 100, 40, 0.9)]))
+    (track,) = tracker.tracks
+    for side in (1, -1):
+        origin = track.last if side > 0 else track.first
+        widths = [track.box_at(origin + side * t, S)[2] for t in sorted(times)]
+        assert widths == sorted(widths)
+        assert widths[0] >= 40 * (1 + 2 * S.margin) - 1e-6
+
+
+scenes = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from((24, 40)), st.integers(20, 99)), max_size=6
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def unrolled(scene: list[list[tuple[int, int, int, int]]]) -> list[list[Seen]]:
+    return [[(x * 33.0 + y * 7, y * 29.0, float(size), s / 100) for x, y, size, s in faces] for faces in scene]
+
+
+@settings(deadline=None)
+@given(scenes, st.randoms())
+def test_order_of_detections_does_not_matter(scene: list[list[tuple[int, int, int, int]]], random: object) -> None:
+    one, other = Tracker(), Tracker()
+    for i, faces in enumerate(unrolled(scene)):
+        shuffled = list(faces)
+        random.shuffle(shuffled)  # type: ignore[attr-defined]
+        one.update(i * STEP, found(faces))
+        other.update(i * STEP, found(shuffled))
+    for i in range(2 * len(scene)):
+        a, b = one.faces(i * STEP / 2), other.faces(i * STEP / 2)
+        assert [(f.track, f.box, f.score) for f in a] == [(f.track, f.box, f.score) for f in b]
+
+
+@settings(deadline=None)
+@given(scenes)
+def test_numbers_are_unique_and_sure_detections_covered(scene: list[list[tuple[int, int, int, int]]]) -> None:
+    """At every pass each sure detection is hidden at once, and no number stands twice."""
+    tracker, ended = Tracker(), set()
+    before: set[int] = set()
+    for i, faces in enumerate(unrolled(scene)):
+        seen = suppress(found(faces))
+        tracker.update(i * STEP, seen)
+        shown = tracker.faces(i * STEP)
+        numbers = {t.number for t in tracker.tracks}
+        assert len(numbers) == len(tracker.tracks)
+        assert not numbers & ended
+        ended |= before - numbers
+        before = numbers
+        assert len({f.track for f in shown}) == len(shown)
+        for x, y, w, h in seen.boxes[seen.scores >= S.sure].tolist():
+            assert hidden((x, y, w, h), shown) >= 0.8
+
+
+@settings(deadline=None)
+@given(st.floats(50, 250), st.floats(0, 30), st.floats(0, 0.2))
+def test_crossing_faces_stay_covered(speed: float, lower: float, phase: float) -> None:
+    """Two faces walk through each other; while they overlap the detector sees the nearer one only."""
+    tracker = Tracker()
+    path = [(i * STEP, 100 + speed * (i * STEP + phase), 500 - speed * (i * STEP + phase)) for i in range(60)]
+    path = [p for p in path if p[1] < 700 and p[2] > -100]
+    for t, a, b in path:
+        faces = [(a, 200, 50, 0.9), (b, 200 + lower, 50, 0.85)]
+        union, _ = overlaps(*(found([f]).boxes for f in faces))
+        tracker.update(t, found(faces[:1] if union[0, 0] > 0.2 else faces))
+    end = path[-1][0]
+    for t in np.arange(0, end, 0.04):
+        shown = tracker.faces(float(t))
+        assert hidden(box(100 + speed * (t + phase), 200, 50), shown) >= 0.8
+        assert hidden(box(500 - speed * (t + phase), 200 + lower, 50), shown) >= 0.8
+    assert len(tracker.tracks) <= 3
+
+
+def test_fast_face_keeps_its_number() -> None:
+    """Six face sizes a second, as of somebody who walks past a near camera."""
+    tracker = Tracker()
+    for i in range(8):
+        tracker.update(i * STEP, found([(50 + 240 * i * STEP, 100, 40, 0.9)]))
+    assert [t.number for t in tracker.tracks] == [1]
+
+
+def test_face_lost_for_a_second_keeps_its_number() -> None:
+    tracker = Tracker()
+    for i in (*range(5), *range(13, 16)):
+        tracker.update(i * STEP, found([(100 + 5 * i, 100, 40, 0.9)]))
+    assert [t.number for t in tracker.tracks] == [1]
+    assert len(tracker.faces(8 * STEP)) == 1  # interpolated through the gap
+
+
+def test_guess_under_a_known_face_is_not_shown_twice() -> None:
+    """One walks behind another and is not seen there: what is guessed of it lies under the other's box."""
+    tracker = Tracker(TrackerSettings(hold=1.0))
+    for i in range(4):
+        tracker.update(i * STEP, found([(100, 100, 40, 0.9), (175 - 15 * i, 100, 40, 0.9)]))
+    for i in range(4, 7):
+        tracker.update(i * STEP, found([(100, 100, 40, 0.9)]))
+    assert len(tracker.tracks) == 2
+    assert [f.track for f in tracker.faces(6 * STEP)] == [1]
+
+
+def test_forgetting_changes_nothing_that_is_still_asked_for() -> None:
+    keeps, forgets = Tracker(), Tracker()
+    for i in range(60):
+        t = i * 0.1
+        seen = found([(100 + 20 * t, 100, 40, 0.9)] if i < 40 else [])
+        for tracker in (keeps, forgets):
+            tracker.update(t, seen)
+        forgets.forget(t - 0.5)
+        a, b = keeps.faces(t - 0.5), forgets.faces(t - 0.5)
+        assert [(f.track, f.box) for f in a] == [(f.track, f.box) for f in b]
+        assert sum(len(track.sightings) for track in forgets.tracks) <= 20
+    forgets.forget(6.0)
+    assert forgets.tracks == []
+
+
+def test_restart_gives_new_numbers() -> None:
+    tracker = Tracker()
+    tracker.update(5.0, found([(100, 100, 40, 0.9)]))
+    tracker.restart()
+    tracker.update(0.0, found([(100, 100, 40, 0.9)]))
+    assert [f.track for f in tracker.faces(0.0)] == [2]
