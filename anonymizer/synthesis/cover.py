@@ -33,12 +33,15 @@ def _superellipse(order: float, count: int = 64) -> F32:
 
 
 _ROUNDED = _superellipse(5.0)
-"""float32 (64, 2): a square of side 2 with round corners. Grown by MARGIN it holds the box whole: 2 · 1.24⁻⁵ < 1."""
+"""float32 (64, 2): a square of side 2 with round corners."""
+
+_ROUND_MARGIN = (2 ** (1 / 5) - 1) / 2 + 0.01
+"""Round corners need this margin at least, so that the box's own corners are covered."""
 
 
 def solid(planes: Planes, box: Box, margin: float = MARGIN) -> Box | None:
     """Fill the face and the margin around it with its mean colour: three numbers are left of it."""
-    x, y, w, h = _grown(box, margin)
+    x, y, w, h = _grown(box, max(margin, _ROUND_MARGIN))
     rectangle = planes.clip(x, y, x + w, y + h)
     if _empty(rectangle):
         return None
@@ -70,6 +73,7 @@ def blur(planes: Planes, box: Box, margin: float = MARGIN) -> Box | None:
 
     A Gaussian blur of a small face can be undone; means over a fifth of the face cannot, because nothing else is left.
     """
+    margin = max(margin, _ROUND_MARGIN)
     x, y, w, h = _grown(box, margin + FADE)
     rectangle = planes.clip(x, y, x + w, y + h)
     if _empty(rectangle):
@@ -82,7 +86,7 @@ def blur(planes: Planes, box: Box, margin: float = MARGIN) -> Box | None:
     _fill(weight, centre + _ROUNDED * (half * (1 + 2 * margin + FADE)))
     side = max(3, round(FADE * max(box[2], box[3]))) | 1
     # The edge of the fill lies half the fade outside the margin: the box itself keeps its full weight.
-    weight = cv2.blur(weight, (side, side), borderType=cv2.BORDER_REPLICATE)
+    weight = np.asarray(cv2.blur(weight, (side, side), borderType=cv2.BORDER_REPLICATE), np.uint8)
     share = weight.astype(np.float32) / 255
     for plane in (region.y, region.u, region.v):
         soft = cv2.resize(cv2.resize(plane, cells, interpolation=cv2.INTER_AREA), plane.shape[::-1])
@@ -121,7 +125,7 @@ def silhouette(planes: Planes, box: Box, margin: float = MARGIN) -> Box | None:
     region = planes.region(*rectangle)
     weight = np.zeros(region.y.shape, np.uint8)
     for outline in (head, shoulders):
-        _fill(weight, (outline - rectangle[:2]).astype(np.float32))
+        _fill(weight, outline - rectangle[:2])
     return _lay_colour(region, weight, (BLANK, 128, 128), rectangle)
 
 
@@ -133,7 +137,7 @@ def polygon(planes: Planes, outline: NDArray[np.floating]) -> Box | None:
         return None
     region = planes.region(*rectangle)
     weight = np.zeros(region.y.shape, np.uint8)
-    _fill(weight, (outline - rectangle[:2]).astype(np.float32))
+    _fill(weight, outline - rectangle[:2])
     return _lay_colour(region, weight, (BLANK, 128, 128), rectangle)
 
 
@@ -157,7 +161,7 @@ def _samples(region: Planes, cell: float) -> tuple[int, int]:
     return max(1, int(region.width / max(cell, 2))), max(1, int(region.height / max(cell, 2)))
 
 
-def _fill(weight: U8, outline: F32) -> None:
+def _fill(weight: U8, outline: NDArray[np.floating]) -> None:
     """Fill a polygon, given in pixels whose first one's centre is at (0.5, 0.5)."""
     cv2.fillPoly(weight, [np.rint((outline - 0.5) * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
 

@@ -7,14 +7,15 @@ landmarks put it. The inside of a mouth is laid over the warped face when the li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.faces import topology
 from anonymizer.frame import F32
+from anonymizer.synthesis.sampling import look_up, shrink
 
 Indices = NDArray[np.int64]
 
@@ -33,6 +34,9 @@ IRIS_RADIUS = 0.092
 LASHES = 0.45
 """By how much the line of the upper lid darkens what is under it."""
 
+TEETH = 0.8
+"""Light in the mouth over that on the skin around it."""
+
 MOUTH_OPEN = 0.035
 """Openings below this share of the mouth's width count as shut: the texture has the line between the lips."""
 
@@ -48,9 +52,9 @@ class Parts:
 class Opening:
     """What lies between two edges, in a frame along its corners.
 
-    points: float32 (200, 2) in pixels; lower, upper: which of them are the edges, both from left to right; margin: pixels
-    around them; size: (width, height) of the picture. x0, y0: even corner of the rectangle that the arrays describe,
-    whose sides are even too.
+    points: float32 (200, 2) in pixels; lower, upper: which of them are the edges, both from left to right; margin:
+    pixels around them; size: (width, height) of the picture. x0, y0: even corner of the rectangle that the arrays
+    describe, whose sides are even too.
     """
 
     def __init__(self, points: F32, lower: Indices, upper: Indices, margin: float, size: tuple[int, int]) -> None:
@@ -79,7 +83,7 @@ class Opening:
 
     def _curve(self, edge: F32) -> F32:
         x = np.maximum.accumulate(edge[:, 0] + np.arange(len(edge), dtype=np.float32) * np.float32(1e-4))
-        return np.interp(self.along, x, edge[:, 1]).astype(np.float32)
+        return np.asarray(np.interp(self.along, x, edge[:, 1]), np.float32)
 
     def coverage(self) -> F32:
         """float32 0–1: how much of each pixel lies between the edges."""
@@ -94,7 +98,7 @@ class Opening:
         a = self.along * np.float32(w / self.length)
         u = (w - a if mirrored else a) - np.float32(0.5)
         v = self.below * np.float32(h * depth) / np.maximum(self.gap, np.float32(0.5)) - np.float32(0.5)
-        return np.asarray(cv2.remap(picture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+        return look_up(picture, u, v)
 
 
 class Eyeball:
@@ -128,12 +132,13 @@ class Eyeball:
         part[..., 0] *= self.lashes
         part += self.coverage[..., None] * (white - part)
 
-    def look(self, luma: F32, chroma: F32, iris: F32, place: F32) -> None:
+    def look(self, luma: F32, chroma: F32, irises: Sequence[F32], place: F32) -> None:
         """Paint an iris into a texture's luma (side, side) and chroma (side / 2, side / 2, 2).
 
-        place: float32 (4,), centre and half axes in texels, see ``gaze``.
+        irises: the same picture at falling sizes. place: float32 (4,), centre and half axes in texels, see ``gaze``.
         """
         x, y, wide, high = place
+        iris = next((i for i in reversed(irises) if i.shape[0] >= 2 * min(wide, high)), irises[0])
         u = (self.opening.x - x) * (1 / wide)
         v = (self.opening.y - y) * (1 / high)
         radius = np.sqrt(u * u + v * v)
@@ -141,15 +146,13 @@ class Eyeball:
         alpha = np.minimum(np.maximum((1 - radius) * min(wide, high) + _HALF, 0), 1)
         alpha *= self.coverage
         half = np.float32(iris.shape[0] / 2)
-        u, v = np.resize(u * half + (half - _HALF), alpha.shape), np.repeat(v * half + (half - _HALF), len(u), 1)
-        ball = cv2.remap(iris, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        ball = look_up(iris, *np.broadcast_arrays(u * half + (half - _HALF), v * half + (half - _HALF)))
         part = luma[self.window]
         part += alpha * (ball[..., 0] * self.shadow - part)
         size = alpha.shape[1] // 2, alpha.shape[0] // 2
         rows, columns = self.window
         part = chroma[rows.start // 2 : rows.start // 2 + size[1], columns.start // 2 : columns.start // 2 + size[0]]
-        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
-        part += alpha * (cv2.resize(ball, size, interpolation=cv2.INTER_AREA)[..., 1:] - part)
+        part += shrink(alpha, size)[..., None] * (shrink(ball, size)[..., 1:] - part)
 
 
 _HALF = np.float32(0.5)
@@ -191,22 +194,42 @@ def gaze(points: F32, uv: F32) -> F32:
     return np.stack([x0 + right * wide, y0 + low * high, radius / length * wide, radius / gap * high], 2)
 
 
-def mouth(points: F32, parts: Parts, gain: float, size: tuple[int, int]) -> tuple[Opening, F32, F32] | None:
-    """The inside of an open mouth: where, float32 (h, w, 3) Y less black, Cb, Cr less 128, and float32 (h, w) opacity.
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """The inside of an open mouth. x, y: its even corner; colour: float32 (h, w, 3); opacity: float32 (h, w), even."""
 
-    points: float32 (200, 2) in pixels; gain: of luminance; size: (width, height) of the picture. None where it is shut.
+    x: int
+    y: int
+    colour: F32
+    opacity: F32
+
+    def lay(self, luma: F32, chroma: F32) -> None:
+        """Lay it over luma (h, w) and chroma (h / 2, w / 2, 2), in place."""
+        h, w = self.opacity.shape
+        below = luma[self.y : self.y + h, self.x : self.x + w]
+        below += self.opacity * (self.colour[..., 0] - below)
+        size = w // 2, h // 2
+        under = chroma[self.y // 2 : self.y // 2 + size[1], self.x // 2 : self.x // 2 + size[0]]
+        under += shrink(self.opacity, size)[..., None] * (shrink(self.colour, size)[..., 1:] - under)
+
+
+def mouth(points: F32, parts: Parts, gain: float, size: tuple[int, int]) -> Mouth | None:
+    """What is seen between the lips: Y less black, Cb and Cr less 128; None where they are shut.
+
+    points: float32 (200, 2) in pixels; gain: of luminance; size: (width, height) of the picture.
     """
     upper, lower, corners = (points[p] for p in topology.MOUTH)
     across = corners[1] - corners[0]
     length = max(1e-3, float(np.hypot(*across)))
-    apart = (lower - upper).mean(0)
-    openness = float(across[0] * apart[1] - across[1] * apart[0]) / (length * length)
+    gap = (lower - upper).mean(0)
+    openness = float(across[0] * gap[1] - across[1] * gap[0]) / (length * length)
     if openness < MOUTH_OPEN:
         return None
     opening = Opening(points, *_MOUTH, 2, size)
     if opening.empty:
         return None
     colour = opening.stretched(parts.mouth, depth=min(1.0, 2 * openness))
-    shadow = 1 - 0.4 * np.exp(-np.maximum(opening.below, 0) / (0.06 * opening.length + 0.3))
-    colour[..., 0] *= gain * shadow
-    return opening, colour, opening.coverage() * np.float32(min(1.0, (openness - MOUTH_OPEN) / 0.05))
+    shadow = 1 - 0.45 * np.exp(-np.maximum(opening.below, 0) / (0.06 * opening.length + 0.3))
+    colour[..., 0] *= TEETH * gain * shadow
+    opacity = opening.coverage() * np.float32(min(1.0, (openness - MOUTH_OPEN) / 0.05))
+    return Mouth(opening.x0, opening.y0, colour, opacity)

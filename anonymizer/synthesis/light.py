@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from anonymizer.frame import F32, Planes
 from anonymizer.synthesis.rig import Rig
+from anonymizer.synthesis.sampling import look_up, shrink
 
 CELLS = 14
 """Samples are means over squares of a CELLS-th of the face."""
@@ -28,8 +28,8 @@ ROUNDS = 2
 class Light:
     """What is taken from the originals of n faces.
 
-    gain: float32 (n, k), logarithm of the luminance gain in the basis of ``rig.basis``. chroma: float32 (n, 3, 2), Cb and
-    Cr less 128 of the skin in that basis' first three functions: a mean and a slope.
+    gain: float32 (n, k), logarithm of the luminance gain in the basis of ``rig.basis``. chroma: float32 (n, 3, 2), Cb
+    and Cr less 128 of the skin in that basis' first three functions: a mean and a slope.
     """
 
     gain: F32
@@ -37,14 +37,15 @@ class Light:
 
 
 def samples(crop: Planes, places: F32, side: float) -> F32:
-    """float32 (m, 3): means of Y, Cb and Cr around places float32 (m, 2), pixels of the crop, of a face of that size."""
+    """float32 (m, 3): means of Y, Cb, Cr around places float32 (m, 2), pixels of the crop; side: the face's."""
     cell = max(1.0, side / CELLS)
     size = max(2, round(crop.width / cell)), max(2, round(crop.height / cell))
-    small = cv2.merge([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (crop.y, crop.u, crop.v)])
-    at = places * (np.array(size, np.float32) / (crop.width, crop.height)).astype(np.float32) - np.float32(0.5)
-    at = at.reshape(1, -1, 2)
-    found = cv2.remap(small.astype(np.float32), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found[0], np.float32)
+    small = np.dstack([shrink(plane, size) for plane in (crop.y, crop.u, crop.v)]).astype(np.float32)
+    x, y = (
+        places[None, :, i] * np.float32(size[i] / whole) - np.float32(0.5)
+        for i, whole in enumerate((crop.width, crop.height))
+    )
+    return np.asarray(look_up(small, x, y)[0])
 
 
 def measure(rig: Rig, seen: F32, textures: F32, floors: Sequence[float]) -> Light:

@@ -37,11 +37,7 @@ class Fallback:
 
 
 def paint(
-    planes: Planes,
-    faces: Sequence[Face],
-    swapper: Swapper | None,
-    identity_of: Callable[[Face], Identity],
-    time: float,
+    planes: Planes, faces: Sequence[Face], swapper: Swapper | None, identity_of: Callable[[Face], Identity], time: float
 ) -> list[Fallback]:
     """Paint the frame's faces on its planes, in place, and set their ``method`` and ``painted``.
 
@@ -86,11 +82,7 @@ class _Placed:
 
 
 def _draw(
-    planes: Planes,
-    faces: Sequence[Face],
-    swapper: Swapper | None,
-    identity_of: Callable[[Face], Identity],
-    time: float,
+    planes: Planes, faces: Sequence[Face], swapper: Swapper | None, identity_of: Callable[[Face], Identity], time: float
 ) -> tuple[dict[int, _Placed], list[Fallback], dict[int, Face]]:
     """Drawings by the face's id; what is to be covered instead; and faces that the drawing of another one hides."""
     if swapper is None:
@@ -153,7 +145,7 @@ def _batch(
         if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
             raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
         hidden = _share(faces[i].seen or faces[i].box, _bounds(drawing, *rectangle[:2]), planes)
-        results[i] = _Placed(drawing, rectangle) if hidden >= ENOUGH else f"only {hidden:.0%} of the box would be hidden"
+        results[i] = _Placed(drawing, rectangle) if hidden >= ENOUGH else f"only {hidden:.0%} of the face hidden"
     return results
 
 

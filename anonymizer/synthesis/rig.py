@@ -118,7 +118,7 @@ EDGE = (-0.06, 0.02, 0.16, 0.3, 0.42)
 
 def basis(uv: F32) -> F32:
     """float32 (n, 2) places in the texture → float32 (n, k): products of cosines, lowest order first."""
-    return np.cos(np.pi * uv[:, None] * _orders()).prod(2).astype(np.float32)
+    return np.asarray(np.cos(np.pi * uv[:, None] * _orders()).prod(2), np.float32)
 
 
 def _orders() -> I64:

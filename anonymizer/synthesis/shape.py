@@ -25,8 +25,8 @@ class Proportions:
     """Moves points, so that where features stand tells of the identity and not of the person.
 
     A scaled-orthographic camera is fitted to a face's still points and the mean shape; the shape modes are fitted to
-    what is left: those are the face's own. Blinking, speaking and gaze stay: an eye moves as a whole, and so do the lips'
-    edges that face each other.
+    what is left: those are the face's own. Blinking, speaking and gaze stay: an eye moves as a whole, and so do the
+    lips' edges that face each other.
     """
 
     def __init__(self, model: FaceModel) -> None:

@@ -49,5 +49,5 @@ class Swapper(Protocol):
         ...
 
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
-        """Draw all faces of a frame. time: seconds on the camera's clock. Any exception means that nothing was drawn."""
+        """Draw all faces of a frame. time: seconds on the camera's clock. After an exception nothing was drawn."""
         ...

@@ -1,0 +1,91 @@
+"""An identity's texture, converted once to the planes of a picture."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from anonymizer.frame import F32, U8
+from anonymizer.synthesis.bank import FaceModel, Identity
+from anonymizer.synthesis.layers import Eyeball, Parts
+from anonymizer.synthesis.rig import Rig
+from anonymizer.synthesis.sampling import look_up, shrink
+
+
+@dataclass(frozen=True, slots=True)
+class Skin:
+    """A texture as planes of one range, at falling sizes; eyes are white but have no irises yet.
+
+    luma: float32 (s, s) each, less black. chroma: float32 (s / 2, s / 2, 2) each, Cb and Cr less 128. nodes: float32
+    (m,), low frequencies of luma at ``rig.node_uv``. tone: float32 (2,), mean chroma there.
+    """
+
+    luma: tuple[F32, ...]
+    chroma: tuple[F32, ...]
+    nodes: F32
+    tone: F32
+    parts: Parts
+
+    def level(self, height: float) -> int:
+        """The size that goes with a face so many pixels high: about a texel a pixel."""
+        return int(np.clip(np.log2(max(self.luma[0].shape[0] / max(1.1 * height, 1), 1)), 0, len(self.luma) - 1))
+
+
+class Wardrobe:
+    """Skins of the identities used last. size: how many are kept; each takes about 0.3 MB."""
+
+    def __init__(self, model: FaceModel, rig: Rig, size: int = 48) -> None:
+        self._uv, self._rig, self._size = model.uv, rig, size
+        self._skins: OrderedDict[tuple[bytes, bool], Skin] = OrderedDict()
+        self._eyeballs: dict[int, tuple[Eyeball, ...]] = {}
+
+    def __call__(self, identity: Identity, full_range: bool) -> Skin:
+        key = identity.key, full_range
+        skin = self._skins.get(key)
+        if skin is None:
+            skin = self._skins[key] = self._convert(identity, full_range)
+            if len(self._skins) > self._size:
+                self._skins.popitem(last=False)
+        else:
+            self._skins.move_to_end(key)
+        return skin
+
+    def eyeballs(self, side: int) -> tuple[Eyeball, ...]:
+        """The right and the left eye in a texture of that side."""
+        if side not in self._eyeballs:
+            self._eyeballs[side] = tuple(Eyeball(self._uv, left, side) for left in (False, True))
+        return self._eyeballs[side]
+
+    def _convert(self, identity: Identity, full_range: bool) -> Skin:
+        texture = components(identity.texture, full_range)
+        side = texture.shape[0]
+        soft = np.asarray(cv2.blur(texture, (side // 14, side // 14)), np.float32)
+        at = self._rig.node_uv * np.float32(side) - np.float32(0.5)
+        nodes = look_up(soft, at[None, :, 0], at[None, :, 1])[0]
+        for eyeball in self.eyeballs(side):
+            eyeball.whiten(texture, components(identity.sclera, full_range))
+        levels = _pyramid(texture, 16)
+        irises = tuple(_pyramid(components(identity.iris, full_range), 4))
+        return Skin(
+            tuple(np.ascontiguousarray(level[..., 0]) for level in levels[:-1]),
+            tuple(np.ascontiguousarray(level[..., 1:]) for level in levels[1:]),
+            np.maximum(nodes[:, 0], 0),
+            nodes[:, 1:].mean(0),
+            Parts(irises, components(identity.mouth, full_range)),
+        )
+
+
+def components(bgr: U8, full_range: bool) -> F32:
+    """uint8 BGR → float32 Y less black, Cb less 128, Cr less 128 (BT.601), in the steps of the picture's range."""
+    ycc = cv2.cvtColor(bgr.astype(np.float32) / 255, cv2.COLOR_BGR2YCrCb)[..., [0, 2, 1]] - [0, 0.5, 0.5]
+    return np.asarray(ycc * (255 if full_range else np.array([219, 224, 224])), np.float32)
+
+
+def _pyramid(picture: F32, smallest: int) -> list[F32]:
+    levels = [picture]
+    while (side := levels[-1].shape[0]) >= 2 * smallest:
+        levels.append(shrink(levels[-1], (side // 2, side // 2)))
+    return levels
