@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from av.packet import Packet
+from av.stream import Stream
 
 from anonymizer import settings
 from anonymizer.assembly import pipeline, replaces
@@ -16,6 +20,9 @@ from anonymizer.ingest.file import FileSource
 from anonymizer.policy import Policy, RuleSet
 from anonymizer.publish.file import FileSink, container_of
 from anonymizer.report import Report
+from anonymizer.threads import Behind, ahead
+
+_AHEAD = 2  # pictures between two threads
 
 
 @dataclass
@@ -69,25 +76,33 @@ def redact(
                 notes.abort()
             raise
 
-        def write(frames: list[Frame]) -> None:
-            for frame in frames:
-                sink.write(frame)
-                summary.count(frame)
-                if notes:
-                    notes.add(frame)
+        def write(item: Frame | Packet[Stream]) -> None:
+            if not isinstance(item, Frame):
+                sink.write_audio(item)
+                return
+            sink.write(item)
+            summary.count(item)
+            if notes:
+                notes.add(item)
+            progress(summary.frames, reader.frames_expected)
 
+        # Decoding, the stages and encoding in a thread each. Their codecs have one thread alone: x264 and the decoder
+        # would keep many more pictures, and spend more time in all, if they divided the work themselves.
+        writer = Behind(write, _AHEAD)
         try:
-            for item in reader:
-                if isinstance(item, Frame):
-                    write(stages.push(item))
-                    progress(summary.frames, reader.frames_expected)
-                else:
-                    sink.write_audio(item)
-            write(stages.flush())
+            with closing(ahead(reader, _AHEAD)) as items:
+                for item in items:
+                    for done in stages.push(item) if isinstance(item, Frame) else [item]:
+                        writer.put(done)
+            for done in stages.flush():
+                writer.put(done)
+            writer.close()
             sink.close()
             if notes:
                 notes.close()
         except BaseException:
+            with suppress(BaseException):
+                writer.close()
             sink.abort()
             if notes:
                 notes.abort()

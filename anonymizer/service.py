@@ -24,7 +24,8 @@ from anonymizer.events.state import RULES, CameraState
 from anonymizer.events.topics import Command, Topics
 from anonymizer.link import MAIN, SUB, Order
 from anonymizer.policy.overlay import fingerprint
-from anonymizer.publish import AccessEvent, Server, Stream, User
+from anonymizer.publish import Stream, User
+from anonymizer.publish.server import AccessEvent, Server
 from anonymizer.statedir import StateDir, default_path
 from anonymizer.supervisor import Supervisor
 from anonymizer.web.server import HttpServer, View

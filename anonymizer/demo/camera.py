@@ -13,8 +13,9 @@ import numpy as np
 
 from anonymizer import registry
 from anonymizer.demo.scene import HEIGHT, RATE, WIDTH, Scene
-from anonymizer.publish import RtspSettings, Server, Stream
+from anonymizer.publish import RtspSettings, Stream
 from anonymizer.publish.live import LiveEncoder, LiveSettings
+from anonymizer.publish.server import Server
 from anonymizer.synthesis.bank import Bank, FaceModel
 
 

@@ -46,7 +46,7 @@ class FileSource:
     SourceError where nothing can be read at all.
     """
 
-    def __init__(self, path: Path, *, audio: bool = False, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, audio: bool = False, threads: int = 1) -> None:
         self.path = path
         self.problems: list[str] = []
         self._container = _open(path)

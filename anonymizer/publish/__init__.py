@@ -1,23 +1,19 @@
 """Serving: access units fan out, RTSP clients play them.
 
-A ``Stream`` takes a camera's access units; a ``Server`` serves mounted streams. Beside them stand the encoder that
-makes access units and the stills.
+A ``Stream`` takes a camera's access units; ``server.Server``, imported from there by who serves, serves mounted streams.
+Beside them stand the encoders that make access units, and the stills.
 """
 
 from anonymizer.publish.access_unit import AccessUnit, AudioParameters, Codec, VideoParameters
 from anonymizer.publish.digest import User
-from anonymizer.publish.server import AccessEvent, Client, Server
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.publish.stream import Sink, Stream
 
 __all__ = [
-    "AccessEvent",
     "AccessUnit",
     "AudioParameters",
-    "Client",
     "Codec",
     "RtspSettings",
-    "Server",
     "Sink",
     "Stream",
     "User",

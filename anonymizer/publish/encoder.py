@@ -26,7 +26,11 @@ class EncoderSettings:
         "Constant rate factor", default=23, minimum=0, maximum=51, description="Quality: smaller is better and larger"
     )
     threads: int = setting(
-        "Threads", default=0, minimum=0, maximum=64, description="Threads of the encoder; 0 leaves it to x264"
+        "Threads",
+        default=1,
+        minimum=0,
+        maximum=64,
+        description="Threads of the encoder. More take more memory; 0 leaves it to x264",
     )
 
 

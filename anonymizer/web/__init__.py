@@ -1,6 +1,8 @@
-"""HTTP: stills and states for those who may watch, health and metrics for those who run it."""
+"""HTTP: stills and states for those who may watch, health and metrics for those who run it.
 
-from anonymizer.web.server import HttpServer, Proxy, View
+The server is imported from ``web.server`` by who serves: its libraries would cost every worker 20 MB.
+"""
+
 from anonymizer.web.settings import HttpSettings
 
-__all__ = ["HttpServer", "HttpSettings", "Proxy", "View"]
+__all__ = ["HttpSettings"]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 
-from anonymizer.publish import AccessEvent, User, digest
+from anonymizer.publish import User, digest
 from anonymizer.publish.digest import Guesses, Nonces, Verdict
+from anonymizer.publish.server import AccessEvent
 from anonymizer.web.settings import HttpSettings
 
 _AUDIT_EVERY = 600.0  # seconds after which a user's access to a camera is noted again

@@ -24,8 +24,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.events.state import CameraCounters, CameraState
-from anonymizer.publish import AccessEvent, User
+from anonymizer.publish import User
 from anonymizer.publish.digest import Guesses
+from anonymizer.publish.server import AccessEvent
 from anonymizer.web.gate import Gate
 from anonymizer.web.metrics import Metrics
 from anonymizer.web.settings import HttpSettings

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from anonymizer.publish import AccessUnit, Codec, RtspSettings, Server, Stream, User
+from anonymizer.publish import AccessUnit, Codec, RtspSettings, Stream, User
+from anonymizer.publish.server import Server
 
 WIDTH, HEIGHT, RATE = 320, 240, 25
 CELL, BITS = 20, 12

@@ -14,7 +14,8 @@ from base64 import b64encode
 import pytest
 
 from anonymizer.errors import ConfigError, PublishError
-from anonymizer.publish import AudioParameters, Codec, RtspSettings, Server, Stream, User
+from anonymizer.publish import AudioParameters, Codec, RtspSettings, Stream, User
+from anonymizer.publish.server import Server
 from anonymizer.settings import Wrong
 
 TCP = {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}

@@ -19,10 +19,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.events.state import CameraCounters, CameraState
-from anonymizer.publish import AccessEvent, User
+from anonymizer.publish import User
 from anonymizer.publish.digest import Guesses
+from anonymizer.publish.server import AccessEvent
 from anonymizer.settings import build
-from anonymizer.web import HttpServer, HttpSettings, View
+from anonymizer.web import HttpSettings
+from anonymizer.web.server import HttpServer, View
 from anonymizer.yamlfile import InvalidFile, parse
 
 GUARD, OTHER = User("guard", "s3cret"), User("other", "s3cret too")
