@@ -43,8 +43,9 @@ class FileSink:
             raise PublishError(f"{path}: cannot be written ({error.strerror})") from error
         try:
             self._stream = self._container.add_stream("libx264", rate=video.rate)
-            options = {"bf": "0"} if kind in _NO_REORDERING else {}
-            configure(self._stream.codec_context, video, settings, **options)
+            # One B-frame: three, x264's default, keep 40 MB more of 1080p pictures to make the file 9 % smaller.
+            reordered = "0" if kind in _NO_REORDERING else "1"
+            configure(self._stream.codec_context, video, settings, bf=reordered, b_strategy="0")
             if video.rotation:
                 self._stream.set_display_rotation(video.rotation)
             self._audio = None if audio is None else self._copy_of(audio, kind)
