@@ -44,8 +44,8 @@ class Settings:
     side: int = 176
     taken: float = 0.85
     given: float = 0.9
-    apart: float = 0.12
-    tone: float = 0.17
+    apart: float = 0.13
+    tone: float = 0.18
     smallest: float = 18.0
     yaw: float = 52.0
     presence: float = 0.5
@@ -92,7 +92,7 @@ class _Job:
 class _Look:
     """How one face is to be drawn.
 
-    points: float32 (200, 2); gaze: (2, 4), see ``layers.gaze``; places: (2, h / 2, w / 2), where in the texture each
+    points: float32 (200, 2); gaze: (2, 5), see ``layers.gaze``; places: (2, h / 2, w / 2), where in the texture each
     pixel of chroma lies; lit: (g, g, 3), gain of luma and shift of chroma over the texture; mouth: gain there;
     saturation of chroma; detail: what the bands should have.
     """
@@ -229,8 +229,9 @@ class EmbeddedSwapper:
         level = skin.level(float(job.span.max()))
         luma, chroma = skin.luma[level].copy(), skin.chroma[level].copy()
         side = luma.shape[0]
-        for eyeball, place in zip(self._wardrobe.eyeballs(side), look.gaze * np.float32(side), strict=True):
-            eyeball.look(luma, chroma, skin.parts.iris, place)
+        texels = np.array([side, side, side, side, 1], np.float32)
+        for eyeball, white, place in zip(self._wardrobe.eyeballs(side), skin.whites[level], look.gaze, strict=True):
+            eyeball.look(luma, chroma, white, skin.parts.iris, place * texels)
 
         x, y = look.places * np.float32(side) - _HALF
         luma = look_up(luma, stretch(x, size), stretch(y, size))
@@ -267,7 +268,8 @@ def _weight(rim: F32, hull: F32, width: float, half: tuple[int, int]) -> U8:
     inner = np.zeros_like(weight)
     cv2.fillConvexPoly(inner, cv2.convexHull(_fixed(hull)), 255, shift=4)
     side = max(3, round(0.03 * width)) | 1
-    return np.asarray(cv2.max(soft, cv2.blur(inner, (side, side))), np.uint8)
+    wider = cv2.dilate(inner, np.ones((side, side), np.uint8))
+    return np.asarray(cv2.max(soft, cv2.blur(wider, (side, side))), np.uint8)
 
 
 def _fixed(outline: F32) -> NDArray[np.int32]:

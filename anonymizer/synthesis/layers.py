@@ -34,6 +34,9 @@ IRIS_RADIUS = 0.092
 LASHES = 0.45
 """By how much the line of the upper lid darkens what is under it."""
 
+SHUT = 0.5
+"""By how much the line is darker where both lids meet."""
+
 TEETH = 0.8
 """Light in the mouth over that on the skin around it."""
 
@@ -105,6 +108,7 @@ class Eyeball:
     """Where one eye opens in a texture of side × side texels, and how its lids shade it."""
 
     def __init__(self, uv: F32, left: bool, side: int) -> None:
+        self.side = side
         points = uv * np.float32(side)
         lower, upper = _EYES[left]
         eyes = topology.eye_centres(points[None])[0]
@@ -124,35 +128,54 @@ class Eyeball:
         ends = np.clip(np.minimum(self.opening.along, self.opening.length - self.opening.along) / 2 + 0.7, 0, 1)
         self.lashes = (1 - LASHES * line * ends).astype(np.float32)
 
+    def darken(self, texture: F32) -> None:
+        """Paint the lashes into a texture, float32 (side, side, 3), in place.
+
+        Of a shut eye they are all that is seen: the opening, by then a line, is dark too.
+        """
+        part = texture[self.window]
+        part[..., 0] *= self.lashes * (1 - SHUT * self.coverage)
+
     def whiten(self, texture: F32, sclera: F32) -> None:
         """Paint the white of the eye into a texture, float32 (side, side, 3), in place."""
         part = texture[self.window]
         white = self.opening.stretched(sclera, mirrored=self.mirrored)
         white[..., 0] *= self.shadow
-        part[..., 0] *= self.lashes
         part += self.coverage[..., None] * (white - part)
 
-    def look(self, luma: F32, chroma: F32, irises: Sequence[F32], place: F32) -> None:
-        """Paint an iris into a texture's luma (side, side) and chroma (side / 2, side / 2, 2).
+    def part(self, texture: F32) -> F32:
+        """A copy of what the eye covers in a texture of this side, or in one of half of it."""
+        return texture[self._window_in(texture)].copy()
 
-        irises: the same picture at falling sizes. place: float32 (4,), centre and half axes in texels, see ``gaze``.
+    def _window_in(self, texture: F32) -> tuple[slice, slice]:
+        if texture.shape[0] == self.side:
+            return self.window
+        rows, columns = self.window
+        return slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2)
+
+    def look(self, luma: F32, chroma: F32, white: tuple[F32, F32], irises: Sequence[F32], place: F32) -> None:
+        """Open the eye in a texture's luma (side, side) and chroma (side / 2, side / 2, 2), in place.
+
+        white: ``part`` of both with the white of the eye. irises: the same picture at falling sizes. place: float32
+        (5,), centre and half axes in texels and how far the eye is open, see ``gaze``.
         """
-        x, y, wide, high = place
+        opened = place[4]
+        part, coarse = luma[self.window], chroma[self._window_in(chroma)]
+        part += opened * (white[0] - part)
+        coarse += opened * (white[1] - coarse)
+        x, y, wide, high = place[:4]
         iris = next((i for i in reversed(irises) if i.shape[0] >= 2 * min(wide, high)), irises[0])
         u = (self.opening.x - x) * (1 / wide)
         v = (self.opening.y - y) * (1 / high)
         radius = np.sqrt(u * u + v * v)
         # The edge is as soft as a texel is large.
         alpha = np.minimum(np.maximum((1 - radius) * min(wide, high) + _HALF, 0), 1)
-        alpha *= self.coverage
+        alpha *= self.coverage * opened
         half = np.float32(iris.shape[0] / 2)
         ball = look_up(iris, *np.broadcast_arrays(u * half + (half - _HALF), v * half + (half - _HALF)))
-        part = luma[self.window]
         part += alpha * (ball[..., 0] * self.shadow - part)
-        size = alpha.shape[1] // 2, alpha.shape[0] // 2
-        rows, columns = self.window
-        part = chroma[rows.start // 2 : rows.start // 2 + size[1], columns.start // 2 : columns.start // 2 + size[0]]
-        part += shrink(alpha, size)[..., None] * (shrink(ball, size)[..., 1:] - part)
+        size = coarse.shape[1], coarse.shape[0]
+        coarse += shrink(alpha, size)[..., None] * (shrink(ball, size)[..., 1:] - coarse)
 
 
 _HALF = np.float32(0.5)
@@ -163,7 +186,8 @@ _TIP = topology.points(5)[0]
 
 
 def gaze(points: F32, uv: F32) -> F32:
-    """Where irises go in a texture: float32 (n, 2, 4), for the right and the left eye x, y and half axes as fractions.
+    """Where irises go in a texture: float32 (n, 2, 5), for the right and the left eye x, y and half axes as fractions,
+    and how far the eye is open, 0–1.
 
     points: float32 (n, 200, 2) in pixels. The half axes differ, so that the warp makes a circle of them again.
     """
@@ -184,14 +208,17 @@ def gaze(points: F32, uv: F32) -> F32:
         return np.asarray(along[..., 0] * at[..., 1] - along[..., 1] * at[..., 0], np.float32)
 
     top = down(lids[:, :, 0])
-    gap = np.maximum(down(lids[:, :, 1]) - top, 0.25 * radius)
+    gap = down(lids[:, :, 1]) - top
+    # Of a ball seen through less than a fifth of the iris' radius nothing is drawn but the lids that meet there.
+    opened = np.clip((gap / np.maximum(radius, 1e-3) - 0.2) / 0.25, 0, 1)
+    gap = np.maximum(gap, 0.25 * radius)
     iris = points[:, _BOTH_IRISES]
     right = np.clip(((iris - start) * along).sum(2) / length, 0.15, 0.85)
     low = np.clip((down(iris) - top) / gap, 0.2, 0.8)
     x0, x1 = uv[_BOTH_CORNERS, 0].T
     y0, y1 = uv[_BOTH_LIDS, 1].mean(2).T
     wide, high = x1 - x0, y1 - y0
-    return np.stack([x0 + right * wide, y0 + low * high, radius / length * wide, radius / gap * high], 2)
+    return np.stack([x0 + right * wide, y0 + low * high, radius / length * wide, radius / gap * high, opened], 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,16 @@ from anonymizer.synthesis.sampling import look_up, shrink
 
 @dataclass(frozen=True, slots=True)
 class Skin:
-    """A texture as planes of one range, at falling sizes; eyes are white but have no irises yet.
+    """A texture as planes of one range, at falling sizes; eyes are shut.
 
-    luma: float32 (s, s) each, less black. chroma: float32 (s / 2, s / 2, 2) each, Cb and Cr less 128. nodes: float32
-    (m,), low frequencies of luma at ``rig.node_uv``. tone: float32 (2,), mean chroma there.
+    luma: float32 (s, s) each, less black. chroma: float32 (s / 2, s / 2, 2) each, Cb and Cr less 128. whites: at each
+    size, for the right and the left eye, the part of both with the white of the eye. nodes: float32 (m,), low
+    frequencies of luma at ``rig.node_uv``. tone: float32 (2,), mean chroma there.
     """
 
     luma: tuple[F32, ...]
     chroma: tuple[F32, ...]
+    whites: tuple[tuple[tuple[F32, F32], ...], ...]
     nodes: F32
     tone: F32
     parts: Parts
@@ -65,13 +67,21 @@ class Wardrobe:
         soft = np.asarray(cv2.blur(texture, (side // 14, side // 14)), np.float32)
         at = self._rig.node_uv * np.float32(side) - np.float32(0.5)
         nodes = look_up(soft, at[None, :, 0], at[None, :, 1])[0]
+        sclera = components(identity.sclera, full_range)
         for eyeball in self.eyeballs(side):
-            eyeball.whiten(texture, components(identity.sclera, full_range))
-        levels = _pyramid(texture, 16)
+            eyeball.darken(texture)
+        luma, chroma = _planes(texture)
+        for eyeball in self.eyeballs(side):
+            eyeball.whiten(texture, sclera)
+        whites = tuple(
+            tuple((ball.part(fine), ball.part(coarse)) for ball in self.eyeballs(fine.shape[0]))
+            for fine, coarse in zip(*_planes(texture), strict=True)
+        )
         irises = tuple(_pyramid(components(identity.iris, full_range), 4))
         return Skin(
-            tuple(np.ascontiguousarray(level[..., 0]) for level in levels[:-1]),
-            tuple(np.ascontiguousarray(level[..., 1:]) for level in levels[1:]),
+            luma,
+            chroma,
+            whites,
             np.maximum(nodes[:, 0], 0),
             nodes[:, 1:].mean(0),
             Parts(irises, components(identity.mouth, full_range)),
@@ -80,8 +90,16 @@ class Wardrobe:
 
 def components(bgr: U8, full_range: bool) -> F32:
     """uint8 BGR → float32 Y less black, Cb less 128, Cr less 128 (BT.601), in the steps of the picture's range."""
-    ycc = cv2.cvtColor(bgr.astype(np.float32) / 255, cv2.COLOR_BGR2YCrCb)[..., [0, 2, 1]] - [0, 0.5, 0.5]
-    return np.asarray(ycc * (255 if full_range else np.array([219, 224, 224])), np.float32)
+    luma, red, blue = cv2.split(cv2.cvtColor(bgr.astype(np.float32) / 255, cv2.COLOR_BGR2YCrCb))
+    steps = (255, 255) if full_range else (219, 224)
+    return np.dstack([luma * steps[0], (blue - 0.5) * steps[1], (red - 0.5) * steps[1]]).astype(np.float32)
+
+
+def _planes(texture: F32) -> tuple[tuple[F32, ...], tuple[F32, ...]]:
+    """Luma and chroma, half as large, at falling sizes."""
+    levels = _pyramid(texture, 16)
+    luma = tuple(level[..., 0].copy() for level in levels[:-1])
+    return luma, tuple(level[..., 1:].copy() for level in levels[1:])
 
 
 def _pyramid(picture: F32, smallest: int) -> list[F32]:

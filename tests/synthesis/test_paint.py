@@ -1,0 +1,169 @@
+"""Painting fails closed: whatever a swapper does, no face that is to be hidden stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from anonymizer.frame import Face, Planes
+from anonymizer.synthesis.bank import Identity
+from anonymizer.synthesis.embedded import EmbeddedSwapper
+from anonymizer.synthesis.paint import paint
+from anonymizer.synthesis.swapper import Drawing, Order
+from tests.synthesis.heads import bank, face_of, head, likeness, noise, person
+
+
+class Flat:
+    """Draws one grey over the whole box; ``broken``: tracks for which it does something else."""
+
+    def __init__(self, broken: dict[int, Callable[[Order], Drawing]] | None = None, refused: str = "") -> None:
+        self.broken, self.refused = broken or {}, refused
+        self.drawn: list[list[int]] = []
+
+    def refusal(self, face: Face) -> str:
+        return self.refused
+
+    def reach(self, face: Face) -> tuple[float, float, float, float]:
+        x, y, w, h = face.box
+        return x, y, x + w, y + h
+
+    def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
+        self.drawn.append([order.track for order in orders])
+        return [self.broken.get(order.track, grey)(order) for order in orders]
+
+
+def grey(order: Order, weight: int = 255) -> Drawing:
+    planes = order.crop.copy()
+    planes.y[:] = 100 + 20 * order.track
+    return Drawing(planes, np.full(planes.y.shape, weight, np.uint8))
+
+
+def raises(order: Order) -> Drawing:
+    raise ValueError("no such face")
+
+
+def wrong_size(order: Order) -> Drawing:
+    planes = order.crop.copy()
+    return Drawing(Planes(planes.y[:-2], planes.u, planes.v), np.full(planes.y.shape, 255, np.uint8))
+
+
+def nothing(order: Order) -> Drawing:
+    return grey(order, weight=90)
+
+
+def face(track: int, box: tuple[float, float, float, float], action: str = "replace") -> Face:
+    return Face(track, box, 0.9, landmarks=np.zeros((200, 2), np.float32), action=action, margin=0.1)
+
+
+def anyone(_: Face) -> Identity:
+    return person(1)
+
+
+@pytest.mark.parametrize("broken", [raises, wrong_size, nothing])
+def test_a_face_that_is_not_drawn_is_covered_and_its_neighbours_are_drawn(broken: Callable[[Order], Drawing]) -> None:
+    planes = noise(200, 100)
+    faces = [face(1, (10, 20, 40, 40)), face(2, (120, 20, 40, 40))]
+    (fallback,) = paint(planes, faces, Flat({1: broken}), anyone, 0.0)
+    assert fallback.track == 1 and (fallback.error is None) == (broken is nothing)
+    assert [f.method for f in faces] == ["solid", "replace"]
+    assert len(np.unique(planes.y[20:60, 10:50])) == 1
+    assert (planes.y[20:60, 120:160] == 140).all() and faces[1].painted == (120, 20, 40, 40)
+
+
+def test_an_identity_that_cannot_be_had_is_a_fallback_too() -> None:
+    def nobody(_: Face) -> Identity:
+        raise KeyError("cast")
+
+    planes = noise(100, 100)
+    faces = [face(1, (10, 20, 40, 40))]
+    (fallback,) = paint(planes, faces, Flat(), nobody, 0.0)
+    assert "KeyError" in fallback.reason and faces[0].method == "solid" and len(np.unique(planes.y[20:60, 10:50])) == 1
+
+
+@pytest.mark.parametrize("swapper", [None, Flat(refused="too small")])
+def test_without_a_swapper_or_when_it_declines_faces_are_covered(swapper: Flat | None) -> None:
+    planes = noise(100, 100)
+    faces = [face(1, (10, 20, 40, 40))]
+    (fallback,) = paint(planes, faces, swapper, anyone, 0.0)
+    assert fallback.reason in ("no swapper", "too small") and fallback.error is None
+    assert faces[0].method == "solid" and faces[0].painted is not None
+
+
+def test_keep_changes_nothing_and_the_unknown_is_covered() -> None:
+    planes = noise(200, 100)
+    before = planes.copy()
+    faces = [face(1, (10, 20, 40, 40), "keep"), face(2, (120, 20, 40, 40), "colour it in")]
+    assert paint(planes, faces, Flat(), anyone, 0.0) == []
+    assert [f.method for f in faces] == ["keep", "solid"] and faces[0].painted is None
+    assert np.array_equal(planes.y[:, :90], before.y[:, :90])
+    assert len(np.unique(planes.y[20:60, 120:160])) == 1
+
+
+def test_a_face_found_twice_is_drawn_once_as_the_older_track() -> None:
+    planes = noise(200, 100)
+    faces = [face(7, (12, 22, 40, 40)), face(3, (10, 20, 42, 40))]
+    swapper = Flat()
+    assert paint(planes, faces, swapper, anyone, 0.0) == []
+    assert swapper.drawn == [[3]]
+    assert faces[0].painted == faces[1].painted and faces[0].method == "replace"
+
+
+def test_twins_of_a_face_that_cannot_be_drawn_are_covered() -> None:
+    planes = noise(200, 100)
+    faces = [face(7, (12, 22, 40, 40)), face(3, (10, 20, 42, 40))]
+    paint(planes, faces, Flat({3: raises}), anyone, 0.0)
+    assert [f.method for f in faces] == ["solid", "solid"]
+
+
+def test_where_faces_overlap_stronger_covers_lie_above_and_none_shows_through() -> None:
+    planes = noise(200, 100)
+    before = planes.copy()
+    faces = [face(1, (20, 20, 50, 50)), face(2, (50, 30, 40, 40), "solid"), face(3, (60, 10, 40, 40), "pixelate")]
+    paint(planes, faces, Flat(), anyone, 0.0)
+    assert len(np.unique(planes.y[30:70, 50:90])) == 1
+    assert (planes.y[20:70, 20:44] == 120).all()
+    assert (planes.y[20:70, 20:90] != before.y[20:70, 20:90]).mean() > 0.95
+
+
+def test_all_faces_are_drawn_from_the_untouched_picture() -> None:
+    seen: list[np.ndarray] = []
+
+    def copies(order: Order) -> Drawing:
+        seen.append(order.crop.y.copy())
+        return grey(order)
+
+    planes = noise(200, 100)
+    before = planes.copy()
+    faces = [face(1, (20, 20, 40, 40)), face(2, (44, 20, 40, 40)), face(3, (30, 24, 60, 30), "solid")]
+    paint(planes, faces, Flat({1: copies, 2: copies}), anyone, 0.0)
+    assert np.array_equal(seen[0], before.y[20:60, 20:60]) and np.array_equal(seen[1], before.y[20:60, 44:84])
+
+
+@pytest.mark.parametrize("action", ["replace", "solid", "pixelate", "blur", "silhouette"])
+def test_a_painted_face_is_not_like_itself_and_an_unpainted_one_is(action: str) -> None:
+    """The check that evaluation makes; without painting it fails."""
+    planes, landmarks = head(160)
+    before = planes.copy()
+    kept, painted = face_of(landmarks, action="keep"), face_of(landmarks, action=action)
+    swapper = EmbeddedSwapper(bank().model)
+    paint(planes, [kept], swapper, anyone, 0.0)
+    assert likeness(before, planes, painted.box) > 0.99
+    paint(planes, [painted], swapper, anyone, 0.0)
+    assert painted.method == action
+    assert likeness(before, planes, painted.box) < 0.8
+
+
+@pytest.mark.parametrize("action", ["replace", "solid", "pixelate", "blur", "silhouette"])
+def test_what_changed_lies_where_the_report_says(action: str) -> None:
+    planes, landmarks = head(200, noise=6)
+    before = planes.copy()
+    one = face_of(landmarks, action=action)
+    paint(planes, [one], EmbeddedSwapper(bank().model), anyone, 0.0)
+    assert one.painted is not None
+    changed = np.abs(planes.y.astype(int) - before.y) > 24
+    rows, columns = np.nonzero(changed)
+    x, y, w, h = one.painted
+    assert x - 4 <= columns.min() and columns.max() <= x + w + 4 and y - 4 <= rows.min() and rows.max() <= y + h + 4
+    assert columns.max() - columns.min() > 0.7 * w and rows.max() - rows.min() > 0.7 * h
