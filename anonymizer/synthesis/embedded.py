@@ -33,8 +33,8 @@ class Settings:
     """side: faces are drawn at most this many pixels high.
 
     taken: share of the face's own proportions that is removed; given: how much of the identity's is put in; apart: by
-    how much eyes and mouth are moved apart or together; tone: by how much skin is lighter or darker than the
-    original's, as a logarithm of luminance. Which of both, the identity says.
+    how much eyes and mouth are moved apart or together; tone: by how many grey levels skin is lighter or darker than
+    the original's. Which of both, the identity says.
 
     A face is covered instead if it is less than ``smallest`` pixels high, turned by more than ``yaw`` degrees, or if
     the landmark net is less sure than ``presence``. memory: seconds after which a track's light is forgotten; tracks:
@@ -45,7 +45,7 @@ class Settings:
     taken: float = 0.85
     given: float = 0.9
     apart: float = 0.13
-    tone: float = 0.18
+    tone: float = 22.0
     smallest: float = 18.0
     yaw: float = 52.0
     presence: float = 0.5
@@ -58,6 +58,9 @@ REACH = 0.14
 
 FEATHER = 0.07
 """Width of the blend's edge over the face's width."""
+
+TONE = 0.22
+"""Skin is never made lighter or darker than by this, as a logarithm of luminance."""
 
 SATURATION = 1.2
 """Chroma of the texture is never made stronger than this."""
@@ -197,7 +200,8 @@ class EmbeddedSwapper:
         change = settings.given * np.stack([i.coefficients for i in identities]) - settings.taken * own
         change = np.concatenate([change, settings.apart * signs[:, 1:]], 1)
         points = (truth + self._proportions.move(turn, change)) * np.array([[j.scale] for j in jobs], np.float32)
-        tone = settings.tone * signs[:, :1]
+        luma = np.median(seen[..., 0], axis=1) - [job.black for job in jobs]
+        tone = np.minimum(settings.tone / np.maximum(luma, 1), TONE)[:, None] * signs[:, :1]
         gains = np.exp(np.matmul(gain, self._grid.T) + tone * self._tones)
         tints = np.array([job.skin.tone for job in jobs])
         saturation = np.hypot(*chroma[:, 0].T) / (np.hypot(*tints.T) + 1)

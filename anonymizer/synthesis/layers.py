@@ -40,7 +40,7 @@ SHUT = 0.5
 TEETH = 0.8
 """Light in the mouth over that on the skin around it."""
 
-MOUTH_OPEN = 0.035
+MOUTH_OPEN = 0.045
 """Openings below this share of the mouth's width count as shut: the texture has the line between the lips."""
 
 
