@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from anonymizer import registry, resources, settings
@@ -12,11 +13,14 @@ from anonymizer.errors import ConfigError
 from anonymizer.faces.detectors import Detector, load_detector
 from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.faces.landmarks import Landmarker
+from anonymizer.faces.recogniser import Recogniser
 from anonymizer.faces.schedule import ScheduleSettings
 from anonymizer.faces.tracker import TrackerSettings
+from anonymizer.groups import Gallery, Member
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Action, Policy, RuleSet
 from anonymizer.policy import load as load_rules
+from anonymizer.recognition import Recognition
 from anonymizer.synthesis.bank import Bank, FaceModel
 from anonymizer.synthesis.cast import Cast
 from anonymizer.synthesis.embedded import EmbeddedSwapper
@@ -63,6 +67,17 @@ def read_rules(path: Path, today: datetime.date | None = None) -> RuleSet:
 def replaces(rules: RuleSet) -> bool:
     """Whether the rules ever replace a face, so that its models are needed."""
     return Action.REPLACE in (rules.default.action, *(rule.then.action for rule in rules.rules))
+
+
+def recognition(faces: FacesSettings, rules: RuleSet, members: Sequence[Member]) -> Recognition | None:
+    """The stage that recognises members; None where the rules ask for nobody, and then no model is read.
+
+    ModelError where they ask and there is no recogniser.
+    """
+    if not rules.asks_groups or not members:
+        return None
+    recogniser = Recogniser(registry.resolve("recogniser", faces.recogniser), threads=faces.threads)
+    return Recognition(recogniser, Gallery([one for one in members if one.recogniser == recogniser.name]))
 
 
 def pipeline(config: Config, policy: Policy, *, camera: str, epoch: int = 0, replace: bool = True) -> Pipeline:

@@ -33,7 +33,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _rooms() -> list[ModuleType]:
-    from anonymizer import camera_command, identities_command, redact_command, registry_command, run_command
+    from anonymizer import (
+        camera_command,
+        enroll_command,
+        identities_command,
+        redact_command,
+        registry_command,
+        run_command,
+    )
     from anonymizer.demo import command as demo_command
     from anonymizer.policy import commands as rules_command
 
@@ -43,6 +50,7 @@ def _rooms() -> list[ModuleType]:
         demo_command,
         camera_command,
         rules_command,
+        enroll_command,
         identities_command,
         registry_command,
     ]

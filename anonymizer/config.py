@@ -38,6 +38,11 @@ class FacesSettings:
     landmarks: str = setting(
         "Landmarks", default="auto", description="An ONNX file, or auto: our own. Replaced faces need them"
     )
+    recogniser: str = setting(
+        "Recogniser",
+        default="auto",
+        description="A name from `anonymizer models list`, or an ONNX file. Read only where a rule names a group",
+    )
     size: int = setting(
         "Detector input",
         default=960,

@@ -18,6 +18,7 @@ from enum import IntEnum
 from typing import Any
 
 from anonymizer.errors import AnonymizerError
+from anonymizer.groups import Member
 from anonymizer.policy import RuleSet
 from anonymizer.publish.access_unit import AccessUnit, Codec
 
@@ -68,13 +69,14 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Order:
     """The service's word on a camera. rules: those in force, None where they cannot be read. enabled: whether the
-    camera may be shown at all.
+    camera may be shown at all. members: enrolled people.
 
     It travels as a pickle, from the service to the process that it started and never back.
     """
 
     rules: RuleSet | None
     enabled: bool
+    members: tuple[Member, ...] = ()
 
     def encode(self) -> bytes:
         return encode(Kind.ORDER, pickle.dumps(self))

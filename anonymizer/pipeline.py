@@ -24,6 +24,7 @@ from anonymizer.faces.pose import pose_of
 from anonymizer.faces.smoothing import Smoother
 from anonymizer.frame import Frame, Planes
 from anonymizer.policy import Policy
+from anonymizer.recognition import Recognition
 from anonymizer.synthesis import cover
 from anonymizer.synthesis.cast import Cast
 from anonymizer.synthesis.paint import paint
@@ -48,6 +49,8 @@ class Pipeline:
         self._cast = cast
         self.replacing = True
         """Whether faces that the policy wants replaced are; False covers them solid, which is stronger and cheaper."""
+        self.recognition: Recognition | None = None
+        """Who tells the policy of enrolled people; None where no rule asks."""
         self._smoother = Smoother()
         self.seconds = {"detect and track": 0.0, "landmarks": 0.0, "decide": 0.0, "paint": 0.0}
 
@@ -89,6 +92,8 @@ class Pipeline:
     def _decide_and_paint(self, frame: Frame) -> None:
         start = perf_counter()
         self._locate(frame)
+        if self.recognition is not None:
+            self.recognition.look(frame, self.policy)
         located = perf_counter()
         verdict = self.policy.decide(frame)
         decided = perf_counter()

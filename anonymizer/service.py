@@ -22,6 +22,7 @@ from anonymizer.events import homeassistant
 from anonymizer.events.client import MqttClient
 from anonymizer.events.state import RULES, CameraState
 from anonymizer.events.topics import Command, Topics
+from anonymizer.groups import Enrolment
 from anonymizer.link import MAIN, SUB, Order
 from anonymizer.policy.overlay import fingerprint
 from anonymizer.publish import Stream, User
@@ -50,6 +51,7 @@ class Service:
         self.path = path
         state = StateDir(Path(settings.state_dir) if settings.state_dir else default_path())
         self.control = Control(settings, state, self._changed_rules)
+        self._enrolment = Enrolment(state)
         self.rtsp = Server(settings.rtsp, audit=self._access)
         self.http = HttpServer(settings.http, _Proxy(self), audit=self._access, guesses=self.rtsp.guesses)
         self.cameras: dict[str, Supervisor] = {}
@@ -114,13 +116,21 @@ class Service:
         self._tasks[name] = asyncio.create_task(self.cameras[name].run(), name=name)
 
     def _spec(self, name: str, epoch: int) -> Spec:
+        return Spec(name, self.settings, epoch, self._word(name))
+
+    def _word(self, name: str) -> Order:
+        """What holds on a camera now."""
         rules = self.control.cameras[name]
-        return Spec(name, self.settings, epoch, rules.rules, rules.overlay.enabled)
+        try:
+            members = tuple(self._enrolment.members())
+        except ConfigError as error:
+            log.error("nobody is recognised: %s", error)
+            members = ()
+        return Order(rules.rules, rules.overlay.enabled, members)
 
     def _order(self, name: str) -> None:
         """Tell a camera's worker the newest rules and switches, and the broker what now holds."""
-        rules, camera = self.control.cameras[name], self.cameras[name]
-        camera.order(Order(rules.rules, rules.overlay.enabled))
+        self.cameras[name].order(self._word(name))
         self._show_rules(name)
 
     def _show_rules(self, name: str) -> None:

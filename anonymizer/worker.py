@@ -48,13 +48,12 @@ _DEGRADED_FOR = 2.0  # seconds for which a covered frame is told
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker is started with. rules: those in force; None where they cannot be read."""
+    """What a worker is started with. order: the service's word at that moment."""
 
     name: str
     config: Config
     epoch: int
-    rules: RuleSet | None
-    enabled: bool = True
+    order: link.Order
 
 
 def main(spec: Spec, service: socket.socket) -> None:
@@ -82,16 +81,15 @@ class Worker:
         self._orders: deque[link.Message] = deque()
         self._stop = threading.Event()
         self._intake = Intake()
-        self._enabled = spec.enabled
-        self._policy = Policy(spec.rules or RuleSet(), spec.name)
-        self._rules_known = spec.rules is not None
+        self._order = spec.order
+        self._policy = Policy(spec.order.rules or RuleSet(), spec.name)
         self._pipeline: Pipeline | None = None
         self._pipeline_problem = ""
         self._pipeline_tried = float("-inf")
         self._encoders: dict[int, LiveEncoder] = {}
         self._sub = None if camera.sub is None else SubStream(camera.sub)
         self._sounds: deque[AccessUnit] = deque(maxlen=2000)
-        self._tracks = TrackLog(spec.name, str(spec.epoch), zones=zones_of(spec.rules or RuleSet(), spec.name))
+        self._tracks = TrackLog(spec.name, str(spec.epoch), zones=zones_of(self._policy.rules, spec.name))
         self._load = Load()
         self._level_before = Level.FULL
         self._skipped = self._dropped_before = 0
@@ -157,11 +155,20 @@ class Worker:
 
     def _take_order(self, order: link.Order) -> None:
         """Obey the service's newest word from the next painted frame on."""
-        self._enabled = order.enabled
-        self._rules_known = order.rules is not None
+        self._order = order
         if order.rules is not None:
             self._policy.rules = order.rules
             self._tracks.zones = zones_of(order.rules, self._spec.name)
+        if self._pipeline is not None:
+            self._recognise(self._pipeline)
+
+    def _recognise(self, stages: Pipeline) -> None:
+        """Recognise whom the rules ask for. Without a recogniser everybody stays unknown, which never covers less."""
+        try:
+            stages.recognition = assembly.recognition(self._config.faces, self._policy.rules, self._order.members)
+        except AnonymizerError as error:
+            stages.recognition = None
+            self._notice("error", f"nobody is recognised: {error}")
 
     def _step(self) -> None:
         item = self._intake.take(0.1)
@@ -197,7 +204,7 @@ class Worker:
 
     def _frame(self, frame: Frame) -> None:
         began = time.monotonic()
-        if not self._enabled:
+        if not self._order.enabled:
             return
         self._size = frame.planes.width, frame.planes.height
         interval = 0.0
@@ -222,7 +229,7 @@ class Worker:
 
     def _anonymised(self, frame: Frame) -> list[Frame]:
         """The frames that may be shown now: anonymised, or covered whole with the reason said in them."""
-        problem = "" if self._rules_known else "the rules cannot be read"
+        problem = "" if self._order.rules is not None else "the rules cannot be read"
         stages = self._stages()
         if stages is None:
             return [Pipeline.covered(frame, problem or self._pipeline_problem)]
@@ -242,6 +249,7 @@ class Worker:
                     self._config, self._policy, camera=self._spec.name, epoch=self._spec.epoch
                 )
                 self._pipeline_problem = ""
+                self._recognise(self._pipeline)
             except AnonymizerError as error:
                 if str(error) != self._pipeline_problem:
                     self._notice("error", str(error))
@@ -294,7 +302,7 @@ class Worker:
     def _show_notice(self, now: float) -> None:
         """A drawn picture instead of silence: recorders and players stay connected, and people know."""
         self._last_notice = now
-        why = "switched off" if not self._enabled else self._loss or "no picture yet"
+        why = "switched off" if not self._order.enabled else self._loss or "no picture yet"
         utc = time.time() - self._delay  # or the camera's pictures, which waited, would come out of order
         picture = notice(*self._size, self._spec.name, ["camera unavailable", why], utc)
         if self._sub is not None and (small := self._sub.picture(planes_of(picture), utc)) is not None:
@@ -352,7 +360,7 @@ class Worker:
 
     def _finish(self) -> None:
         """Serve what waits, say what ended, and give the service a moment to take it."""
-        if self._pipeline is not None and self._enabled:
+        if self._pipeline is not None and self._order.enabled:
             self._serve(self._pipeline.flush())
         for event in self._tracks.flush():
             self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))

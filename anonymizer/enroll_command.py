@@ -1,0 +1,83 @@
+"""``anonymizer enroll`` and ``anonymizer revoke``: who may be recognised."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+from pathlib import Path
+
+from anonymizer import registry
+from anonymizer.assembly import detectors
+from anonymizer.config import FacesSettings
+from anonymizer.errors import ConfigError, SourceError
+from anonymizer.faces.recogniser import Recogniser
+from anonymizer.frame import Frame, Planes
+from anonymizer.groups import Enrolment, Member
+from anonymizer.ingest.file import FileSource
+from anonymizer.statedir import StateDir, default_path
+
+_LONGEST = 1280
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    enroll = commands.add_parser("enroll", help="let a person who agreed be recognised")
+    enroll.add_argument("name", metavar="NAME")
+    enroll.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="one face in each")
+    enroll.add_argument("--group", required=True, help="as rules name it")
+    enroll.add_argument("--consent", required=True, help="where the written consent is filed")
+    enroll.add_argument("--expires", required=True, type=date.fromisoformat, help="the consent's last day, 2027-12-31")
+    enroll.add_argument("--recogniser", default="auto", help="a name from `anonymizer models list` or an ONNX file")
+    enroll.set_defaults(command=_enroll)
+    revoke = commands.add_parser("revoke", help="delete an enrolled person's data")
+    revoke.add_argument("name", metavar="NAME")
+    revoke.set_defaults(command=_revoke)
+    enrolled = commands.add_parser("enrolled", help="who is enrolled, and until when")
+    enrolled.set_defaults(command=_list)
+    for one in (enroll, revoke, enrolled):
+        one.add_argument("--state-dir", type=Path, help="default: the service's own")
+
+
+def _enrolment(given: argparse.Namespace) -> Enrolment:
+    return Enrolment(StateDir(given.state_dir or default_path()))
+
+
+def _enroll(given: argparse.Namespace) -> int:
+    recogniser = Recogniser(registry.resolve("recogniser", given.recogniser))
+    detector, _ = detectors(FacesSettings())
+    embeddings = []
+    for photo in given.photos:
+        planes = _picture(photo)
+        scale = min(1.0, _LONGEST / max(planes.width, planes.height))
+        size = round(planes.width * scale), round(planes.height * scale)
+        (found,) = detector.detect([planes.bgr(size)], 0.5)
+        if len(found) != 1:
+            raise ConfigError(f"{photo}: {len(found)} faces were found; a photograph of one face is due")
+        embedding = recogniser.embed(planes, found.points[0] / scale)
+        if embedding is None:
+            raise ConfigError(f"{photo}: the face cannot be aligned; take another photograph")
+        embeddings.append(tuple(map(float, embedding)))
+    member = Member(given.name, given.group, given.consent, given.expires, recogniser.name, tuple(embeddings))
+    _enrolment(given).enroll(member)
+    print(f"{given.name} is enrolled in {given.group} until {given.expires}; reload the service to make it known")
+    return 0
+
+
+def _picture(photo: Path) -> Planes:
+    with FileSource(photo) as source:
+        for item in source:
+            if isinstance(item, Frame):
+                return item.planes.copy()
+    raise SourceError(f"{photo}: no picture can be read")
+
+
+def _revoke(given: argparse.Namespace) -> int:
+    _enrolment(given).revoke(given.name)
+    print(f"{given.name}'s data are deleted; reload the service to make it forget them")
+    return 0
+
+
+def _list(given: argparse.Namespace) -> int:
+    for member in _enrolment(given).members():
+        state = "expired" if member.expires < date.today() else "valid"
+        print(f"{member.name}\t{member.group}\tuntil {member.expires} ({state})\tconsent {member.consent}")
+    return 0
