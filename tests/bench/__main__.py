@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,19 +19,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from anonymizer.errors import AnonymizerError
+from anonymizer.evaluate.cost import STAGES, VARIANTS, median, rounds
+from anonymizer.publish.encoder import EncoderSettings
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-VARIANTS = ("floor", "solid", "pixelate", "replace")
-STAGES = ("detect and track", "landmarks", "decide", "paint", "encode (wall)")
-
-
-def run(variant: str, clip: Path, out: Path, preset: str, crf: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.bench.probe", variant, str(clip), str(out), preset, str(crf)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{variant} failed:\n{done.stderr}")
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
 
 
 def deface(clip: Path, out: Path, short: Path, preset: str, crf: int) -> dict[str, float] | None:
@@ -69,10 +60,6 @@ def first_picture(clip: Path, target: Path) -> Path:
     return target
 
 
-def median(rounds: list[dict[str, float]], key: str) -> float:
-    return statistics.median(figures.get(key, 0.0) for figures in rounds)
-
-
 def main() -> None:
     shared = Path(os.environ.get("ANONYMIZER_SHARED", ROOT.parent / "shared"))
     parser = argparse.ArgumentParser(description=__doc__)
@@ -84,32 +71,30 @@ def main() -> None:
     given = parser.parse_args()
     if not given.clip.is_file():
         raise SystemExit(f"no clip at {given.clip}; give one by --clip")
-    rounds: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
+    try:
+        measured = rounds(given.clip, EncoderSettings(preset=given.preset, crf=given.crf), given.rounds)
+    except AnonymizerError as error:
+        raise SystemExit(str(error)) from error
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.mp4"
-        for _ in range(given.rounds):
-            for variant in VARIANTS:
-                rounds[variant].append(run(variant, given.clip, out, given.preset, given.crf))
-        other = (
-            None
-            if given.no_deface
-            else deface(given.clip, out, first_picture(given.clip, Path(folder) / "short.mp4"), given.preset, given.crf)
-        )
-    frames = rounds["floor"][0]["frames"]
-    floor = median(rounds["floor"], "cpu") / frames
+        other = None
+        if not given.no_deface:
+            short = first_picture(given.clip, Path(folder) / "short.mp4")
+            other = deface(given.clip, Path(folder) / "out.mp4", short, given.preset, given.crf)
+    frames = measured["floor"][0]["frames"]
+    floor = median(measured["floor"], "cpu") / frames
     table = Table(
         "variant", "CPU ms a frame", "× floor", "frames/s", "faces", "swapped", "ms a swapped face over solid", "PSS MB",
         title=f"{given.clip.name}, {given.preset}, CRF {given.crf}, {frames:.0f} frames, {given.rounds} rounds",
     )  # fmt: skip
-    solid = median(rounds["solid"], "cpu")
+    solid = median(measured["solid"], "cpu")
     for variant in VARIANTS:
-        cpu, swapped = median(rounds[variant], "cpu"), median(rounds[variant], "swapped")
+        cpu, swapped = median(measured[variant], "cpu"), median(measured[variant], "swapped")
         each = f"{1000 * (cpu - solid) / swapped:.2f}" if swapped else ""
-        faces = median(rounds[variant], "faces")
+        faces = median(measured[variant], "faces")
         table.add_row(
             variant, f"{1000 * cpu / frames:.2f}", f"{cpu / frames / floor:.2f}",
-            f"{frames / median(rounds[variant], 'wall'):.1f}", f"{faces:.0f}" if faces else "",
-            f"{swapped / faces:.0%}" if swapped else "", each, f"{median(rounds[variant], 'pss'):.0f}",
+            f"{frames / median(measured[variant], 'wall'):.1f}", f"{faces:.0f}" if faces else "",
+            f"{swapped / faces:.0%}" if swapped else "", each, f"{median(measured[variant], 'pss'):.0f}",
         )  # fmt: skip
     if other is not None:
         cpu = other["cpu"] / frames
@@ -118,7 +103,7 @@ def main() -> None:
     console.print(table)
     stages = Table("stage", "ms a frame, solid", "ms a frame, replace", title="wall time of the stages")
     for stage in STAGES:
-        each = [f"{1000 * median(rounds[v], stage) / frames:.2f}" for v in ("solid", "replace")]
+        each = [f"{1000 * median(measured[v], stage) / frames:.2f}" for v in ("solid", "replace")]
         stages.add_row(stage, *each)
     console.print(stages)
 

@@ -1,0 +1,258 @@
+"""``anonymizer evaluate recall|reidentify|utility|stability|cost|all``: what an anonymised clip still gives away."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+
+import anonymizer
+from anonymizer import assembly, config, registry
+from anonymizer.errors import ConfigError, PublishError, SourceError
+from anonymizer.evaluate import cost, page, people
+from anonymizer.evaluate.coverage import Coverage
+from anonymizer.evaluate.figure import Section
+from anonymizer.evaluate.identity import Identities
+from anonymizer.evaluate.labels import find_labels, read_labels, read_report
+from anonymizer.evaluate.recogniser import FAMILIES, load_recognisers
+from anonymizer.evaluate.scene import Clip, Observer, Walk
+from anonymizer.evaluate.stability import Stability
+from anonymizer.evaluate.utility import Utility
+from anonymizer.faces.detectors import Detector, load_detector
+from anonymizer.faces.landmarks import Landmarker
+from anonymizer.frame import F32
+from anonymizer.policy import Action, RuleSet, Treatment
+from anonymizer.publish.encoder import EncoderSettings, Preset
+from anonymizer.redact import redact
+
+PARTS = {
+    "recall": "which faces were covered, which were not and for how long",
+    "reidentify": "how often recognisers still know people",
+    "utility": "whether faces, poses and expressions are still there, and the rest untouched",
+    "stability": "whether faces flicker or change",
+}
+_METHODS = ("replace", "solid", "pixelate", "blur", "silhouette")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure what anonymised footage gives away, keeps and costs")
+    verbs = evaluate.add_subparsers(metavar="VERB", required=True)
+    for name, about in {**PARTS, "all": "all of it"}.items():
+        verb = verbs.add_parser(name, help=about)
+        _footage(verb)
+        if name in ("reidentify", "stability", "all"):
+            verb.add_argument(
+                "--recogniser", action="append", default=[], metavar="FAMILY=FILE",
+                help=f"an ONNX face recogniser that attacks; may be repeated. Families: {', '.join(FAMILIES)}",
+            )  # fmt: skip
+        if name in ("reidentify", "all"):
+            verb.add_argument("--people", type=Path, metavar="FOLDER", help="pictures of known people, a folder each")
+            verb.add_argument("--most-people", type=int, metavar="N", help="take only the first N of them")
+            verb.add_argument("--portraits", type=Path, metavar="FOLDER", help="portraits to compare diversity with")
+        if name in ("utility", "all"):
+            verb.add_argument("--landmarks", default="auto", metavar="FILE", help="landmark net that judges")
+            verb.add_argument("--iris", type=Path, metavar="FILE", help="MediaPipe's iris model, to go with its mesh")
+        if name == "all":
+            verb.add_argument("--no-cost", action="store_true", help="leave the cost out")
+            verb.add_argument("--rounds", type=int, default=1, help="of measuring cost (default: %(default)s)")
+        verb.set_defaults(command=_run, parts=tuple(PARTS) if name == "all" else (name,))
+    verb = verbs.add_parser("cost", help="what anonymising costs over decoding and encoding alone")
+    verb.add_argument("clips", type=Path, nargs=1, metavar="CLIP")
+    verb.add_argument("--preset", choices=get_args(Preset), default="superfast", help="of x264 (default: %(default)s)")
+    verb.add_argument("--crf", type=int, default=23, help="of x264 (default: %(default)s)")
+    verb.add_argument("--rounds", type=int, default=3, help="of measuring (default: %(default)s)")
+    _output(verb)
+    verb.set_defaults(command=_cost)
+
+
+def _footage(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("clips", type=Path, nargs="*", metavar="CLIP", help="original footage")
+    verb.add_argument(
+        "--anonymised", type=Path, metavar="PATH",
+        help="the clip's anonymised version, or a folder that holds CLIP.mp4 (or CLIP's own name) for each; with the "
+        "reports beside them as .json. Without it the clips are anonymised first, into the output folder",
+    )  # fmt: skip
+    verb.add_argument("--labels", type=Path, metavar="PATH", help="a label file, or a folder of them")
+    verb.add_argument(
+        "--reference", metavar="FILE",
+        help="the detector that judges, an ONNX file or a name of `anonymizer models list`; recall without labels "
+        "needs one that did not redact",
+    )  # fmt: skip
+    verb.add_argument("--config", type=Path, metavar="FILE", help="settings for anonymising")
+    verb.add_argument("--method", choices=_METHODS, help="what happens to every face, instead of what the rules say")
+    verb.add_argument("--step", type=int, default=5, metavar="N", help="look at every Nth frame (default: %(default)s)")
+    verb.add_argument("--frames", type=int, metavar="N", help="stop after so many frames of a clip")
+    verb.add_argument("--seed", type=int, default=0, help="chooses the faces on the sheets (default: %(default)s)")
+    _output(verb)
+
+
+def _output(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--out", type=Path, default=Path("evaluation"), metavar="FOLDER", help="for the report (default: %(default)s)"
+    )
+    verb.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    detector: Detector
+    path: Path
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.step < 1:
+        raise ConfigError("--step: must be 1 or more")
+    folder = getattr(given, "people", None)
+    if not given.clips and folder is None:
+        raise ConfigError("nothing to evaluate: give clips" + (", or --people" if hasattr(given, "people") else ""))
+    recognisers = load_recognisers(getattr(given, "recogniser", []))
+    if "reidentify" in given.parts and not recognisers:
+        raise ConfigError("reidentify needs a recogniser: --recogniser FAMILY=FILE")
+    _folder(given.out)
+    path = registry.resolve("detector", given.reference or "auto")
+    judge = _Judge(load_detector(path), path)
+    settings = config.load(given.config) if given.config else config.Config()
+    clips = [_clip(source, given, settings) for source in given.clips]
+    if "recall" in given.parts and not given.reference and any(clip.labels is None for clip in clips):
+        unknown = next(clip for clip in clips if clip.labels is None)
+        raise ConfigError(
+            f"{unknown.original}: recall needs labels, or --reference with a detector that did not redact"
+        )
+
+    sections: list[Section] = []
+    thresholds: dict[str, float] = {}
+    portraits: dict[str, F32] = {}
+    photos = []
+    if folder is not None:
+        photos = people.read(folder, judge.detector, most=given.most_people)
+        thresholds = people.natural(photos, recognisers)
+    if getattr(given, "portraits", None) is not None:
+        portraits = people.portrait_similarities(given.portraits, recognisers, judge.detector)
+
+    observers: dict[str, Observer] = {}
+    if "recall" in given.parts:
+        observers["recall"] = Coverage(path.name)
+    if "reidentify" in given.parts:
+        observers["reidentify"] = Identities(recognisers, thresholds, portraits)
+    if "utility" in given.parts:
+        net = registry.resolve("landmarks", given.landmarks)
+        observers["utility"] = Utility(Landmarker(net, iris=given.iris), net.name, given.seed)
+    if "stability" in given.parts:
+        observers["stability"] = Stability(recognisers)
+    facts = _facts(given, judge, thresholds)
+    for clip in clips:
+        walk = Walk(clip, judge.detector, step=given.step, most=given.frames)
+        for scene in walk:
+            for observer in observers.values():
+                observer.see(scene)
+        facts.append((f"clip {clip.name}", _about(clip, walk.frames)))
+    if clips:
+        sections += [observer.section() for observer in observers.values()]
+    if photos:
+        method = Action[(given.method or "replace").upper()]
+        sections.append(people.section(photos, recognisers, settings, thresholds, portraits, method))
+    if clips and not getattr(given, "no_cost", True):
+        encoder = EncoderSettings()
+        sections.append(cost.section(clips[0].original, encoder, cost.rounds(clips[0].original, encoder, given.rounds)))
+    return _tell(given, facts, sections)
+
+
+def _cost(given: argparse.Namespace) -> int:
+    clip: Path = given.clips[0]
+    if not clip.is_file():
+        raise SourceError(f"{clip}: there is no such file")
+    _folder(given.out)
+    settings = EncoderSettings(preset=given.preset, crf=given.crf)
+    section = cost.section(clip, settings, cost.rounds(clip, settings, max(1, given.rounds)))
+    return _tell(given, [("software", f"anonymizer {anonymizer.__version__}"), ("clip", str(clip))], [section])
+
+
+def _clip(source: Path, given: argparse.Namespace, settings: config.Config) -> Clip:
+    """The clip with its anonymised version, which is made where none is given, its report and its labels."""
+    if not source.is_file():
+        raise SourceError(f"{source}: there is no such file")
+    name = _name(source, given.clips)
+    labels = find_labels(given.labels, source) if given.labels else None
+    target = _anonymised(source, name, given.anonymised) if given.anonymised else given.out / f"{name}.mp4"
+    report = target.with_suffix(".json")
+    if not given.anonymised:
+        rules = assembly.rules(settings.rules)
+        if given.method:
+            rules = RuleSet(default=Treatment(action=Action[given.method.upper()]))
+        redact(source, target, settings, rules, report=report)
+    return Clip(
+        name, source, target, read_report(report) if report.is_file() else None,
+        read_labels(labels) if labels is not None else None,
+    )  # fmt: skip
+
+
+def _name(source: Path, among: list[Path]) -> str:
+    """The stem, with the folder's name before it where two clips have the same."""
+    twins = sum(other.stem == source.stem for other in among)
+    return source.stem if twins == 1 else f"{source.resolve().parent.name}-{source.stem}"
+
+
+def _anonymised(source: Path, name: str, given: Path) -> Path:
+    if given.is_file():
+        return given
+    for candidate in (given / f"{name}.mp4", given / source.name):
+        if candidate.is_file() and not candidate.samefile(source):
+            return candidate
+    raise SourceError(f"{given}: holds no anonymised version of {source}; looked for {name}.mp4 and {source.name}")
+
+
+def _facts(given: argparse.Namespace, judge: _Judge, thresholds: dict[str, float]) -> list[tuple[str, str]]:
+    facts = [
+        ("software", f"anonymizer {anonymizer.__version__}"),
+        ("frames looked at", f"every {given.step}th" + (f", up to {given.frames} of a clip" if given.frames else "")),
+        ("judging detector", _file(judge.path)),
+    ]
+    for one in getattr(given, "recogniser", []):
+        name, _, path = one.partition("=")
+        facts.append((f"recogniser {name}", _file(Path(path))))
+    facts += [(f"threshold {name}", f"{value:.4f}, FAR 1e-3 of natural faces") for name, value in thresholds.items()]
+    return facts
+
+
+def _file(path: Path) -> str:
+    return f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…"
+
+
+def _about(clip: Clip, frames: list[int]) -> str:
+    parts = [f"{frames[0]} frames"]
+    if frames[0] != frames[1]:
+        parts.append(f"the anonymised one has {frames[1]}")
+    parts.append("labelled" if clip.labels else "no labels")
+    if clip.report is None:
+        parts.append("no report: what was done to each face is not known")
+    return ", ".join(parts)
+
+
+def _folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PublishError(f"{path}: cannot be made ({error.strerror}); name another folder with --out") from error
+
+
+def _tell(given: argparse.Namespace, facts: list[tuple[str, str]], sections: list[Section]) -> int:
+    title = "What the anonymised footage gives away, keeps and costs"
+    html, data = page.write(given.out, title, facts, sections)
+    if given.json:
+        print(json.dumps(page.plain(title, facts, sections)))
+        return 0
+    console = Console(width=max(100, min(160, Console().width)))
+    for section in sections:
+        table = Table("figure", "of", "value", "count", title=section.title, title_justify="left")
+        for figure in section.figures:
+            table.add_row(figure.name, figure.of, figure.text(), str(figure.count))
+        console.print(table)
+    print(f"{html}\n{data}", file=sys.stderr)
+    return 0

@@ -1,0 +1,234 @@
+"""Original and anonymised clip side by side: which faces are in a frame, where, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from anonymizer.errors import ConfigError
+from anonymizer.evaluate import boxes
+from anonymizer.evaluate.figure import Section
+from anonymizer.evaluate.labels import Done, Labels, Painted
+from anonymizer.evaluate.recall import Known
+from anonymizer.faces.detectors import Detections, Detector
+from anonymizer.frame import F32, U8, Box, Frame, Planes
+from anonymizer.ingest.file import FileSource
+
+FLOOR = 0.5
+"""Score from which the judging detector is believed."""
+
+SAME_FACE = 0.4
+"""IoU from which a detection on the original is a labelled face, whose five points it gives."""
+
+STILL_THERE = 0.3
+"""IoU from which a detection on the anonymised picture is the same face."""
+
+REPORTED = 0.2
+"""IoU from which a face of the report is meant: what is painted may be much larger than the face."""
+
+PADDED = 0.02
+"""Clips whose sizes differ by less are brought to the original's: some tools pad to whole macroblocks by scaling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """An original, its anonymised version, and what is known of both."""
+
+    name: str
+    original: Path
+    anonymised: Path
+    report: dict[int, Done] | None = None
+    labels: Labels | None = None
+
+
+@dataclass(slots=True)
+class Subject:
+    """One face of the original. who: its track, with the clip's name. points: float32 (5, 2), None where the judging
+    detector does not see it. told: what the report says of it."""
+
+    who: str
+    known: Known
+    points: F32 | None
+    detected: Box | None
+    told: Painted | None
+
+    @property
+    def method(self) -> str:
+        """What was done to it; empty where no report says."""
+        return "" if self.told is None else self.told.method
+
+
+@dataclass
+class Scene:
+    """One frame of both clips. first: whether it is one of the regular samples; the frame after one is there for
+    comparison in time only. The planes are dead once the next scene is asked for."""
+
+    clip: Clip
+    index: int
+    time: float
+    first: bool
+    original: Planes
+    anonymised: Planes
+    detector: Detector
+    subjects: list[Subject] = field(default_factory=list)
+
+    @cached_property
+    def before(self) -> U8:
+        """The original, BGR."""
+        return self.original.bgr()
+
+    @cached_property
+    def after(self) -> U8:
+        """The anonymised picture, BGR."""
+        return self.anonymised.bgr()
+
+    @cached_property
+    def found(self) -> Detections:
+        """Faces that the judging detector sees in the anonymised picture."""
+        return self.detector.detect([self.after], FLOOR)[0]
+
+    @property
+    def done(self) -> Done | None:
+        """What the report says of the frame."""
+        return None if self.clip.report is None else self.clip.report.get(self.index, Done([]))
+
+    def still_found(self, box: Box) -> bool:
+        """Whether a face is seen at the same place of the anonymised picture."""
+        return boxes.best(box, [_box(b) for b in self.found.boxes], STILL_THERE) is not None
+
+
+class Observer(Protocol):
+    """Sees all scenes of all clips, then tells."""
+
+    def see(self, scene: Scene) -> None: ...
+
+    def section(self) -> Section: ...
+
+
+class Walk:
+    """Every step-th frame of both clips and the one after it, at most so many frames, with the original's faces.
+
+    Faces come from the labels, or else from the detector on the original, linked over time. frames: how many the
+    original and the anonymised clip had so far; all of them after a walk to the end. Iterating raises SourceError where
+    a clip cannot be read, ConfigError where their pictures have different sizes.
+    """
+
+    def __init__(self, clip: Clip, detector: Detector, *, step: int = 1, most: int | None = None) -> None:
+        self._clip, self._detector, self._step, self._most = clip, detector, step, most
+        self.frames = [0, 0]
+
+    def __iter__(self) -> Iterator[Scene]:
+        linker = Linker()
+        clip = self._clip
+        with FileSource(clip.original) as left, FileSource(clip.anonymised) as right:
+            for before, after in zip_longest(_frames(left), _frames(right)):
+                if before is not None and self._most is not None and before.index >= self._most:
+                    return
+                self.frames[0] += before is not None
+                self.frames[1] += after is not None
+                if before is None or after is None or before.index % self._step > 1:
+                    continue
+                size = before.planes.width, before.planes.height
+                scene = Scene(
+                    clip, before.index, before.time, before.index % self._step == 0, before.planes,
+                    _fitted(after.planes, size, clip), self._detector,
+                )  # fmt: skip
+                scene.subjects = _subjects(scene, linker)
+                yield scene
+
+
+def _frames(source: FileSource) -> Iterator[Frame]:
+    return (item for item in source if isinstance(item, Frame))
+
+
+def _fitted(planes: Planes, size: tuple[int, int], clip: Clip) -> Planes:
+    width, height = size
+    if (planes.width, planes.height) == size:
+        return planes
+    if max(abs(planes.width / width - 1), abs(planes.height / height - 1)) > PADDED:
+        raise ConfigError(
+            f"{clip.anonymised}: its pictures are {planes.width} × {planes.height}, those of {clip.original} "
+            f"{width} × {height}; are they the same clip?"
+        )
+    half = (width + 1) // 2, (height + 1) // 2
+    y, u, v = (cv2.resize(p, s) for p, s in ((planes.y, size), (planes.u, half), (planes.v, half)))
+    return Planes(np.asarray(y, np.uint8), np.asarray(u, np.uint8), np.asarray(v, np.uint8), planes.full_range)
+
+
+def _subjects(scene: Scene, linker: Linker) -> list[Subject]:
+    seen = scene.detector.detect([scene.before], FLOOR)[0]
+    places = [_box(b) for b in seen.boxes]
+    clip = scene.clip
+    told = scene.done.faces if scene.done else []
+    if clip.labels is None:
+        tracks = linker(scene.time, places)
+        known = [
+            Known(track, box, pose=pose_word(points))
+            for track, box, points in zip(tracks, places, seen.points, strict=True)
+        ]
+        which: list[int | None] = list(range(len(known)))
+    else:
+        known = clip.labels.frames.get(scene.index, [])
+        which = [boxes.best(face.box, places, SAME_FACE) for face in known]
+    out = []
+    for face, i in zip(known, which, strict=True):
+        j = boxes.best(face.box, [one.box for one in told], REPORTED)
+        detected = None if i is None else places[i]
+        points = None if i is None else seen.points[i]
+        out.append(Subject(f"{clip.name}/{face.track}", face, points, detected, None if j is None else told[j]))
+    return out
+
+
+class Linker:
+    """Numbers for detections without labels: a box belongs to the track whose newest box overlaps it most."""
+
+    KEPT = 1.0  # seconds for which a track is remembered
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, tuple[float, Box]] = {}
+        self._next = 0
+
+    def __call__(self, time: float, found: list[Box]) -> list[int]:
+        """The track of each box; times must not go back."""
+        self._tracks = {t: (at, box) for t, (at, box) in self._tracks.items() if time - at <= self.KEPT}
+        pairs = sorted(
+            (
+                (boxes.iou(box, old), i, track)
+                for i, box in enumerate(found)
+                for track, (_, old) in self._tracks.items()
+            ),
+            reverse=True,
+        )
+        chosen: dict[int, int] = {}
+        for overlap, i, track in pairs:
+            if overlap >= STILL_THERE and i not in chosen and track not in chosen.values():
+                chosen[i] = track
+        for i in range(len(found)):
+            if i not in chosen:
+                chosen[i] = self._next
+                self._next += 1
+        for i, box in enumerate(found):
+            self._tracks[chosen[i]] = time, box
+        return [chosen[i] for i in range(len(found))]
+
+
+def pose_word(points: F32) -> str:
+    """frontal, half or profile, roughly: how far the nose lies off the middle, in distances from eyes to mouth."""
+    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+    down = mouth - eyes
+    length = max(float(np.hypot(*down)), 1e-6)
+    across = np.array([down[1], -down[0]]) / length
+    off = abs(float((points[2] - (eyes + mouth) / 2) @ across)) / length
+    return "frontal" if off < 0.15 else "half" if off < 0.4 else "profile"
+
+
+def _box(values: F32) -> Box:
+    x, y, w, h = (float(v) for v in values)
+    return x, y, w, h

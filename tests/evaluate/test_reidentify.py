@@ -1,0 +1,123 @@
+"""Re-identification on drawn embeddings, where the right answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anonymizer.evaluate import attack, reidentify
+from anonymizer.frame import F32
+
+PEOPLE, EACH, SIZE = 80, 6, 64
+WHO = np.repeat([f"person {i:02}" for i in range(PEOPLE)], EACH)
+ORDER = np.tile(np.arange(EACH), PEOPLE)
+
+
+def drawn(seed: int, spread: float = 0.08) -> F32:
+    """Faces of people: a direction for each person, and what changes from picture to picture."""
+    random = np.random.default_rng(seed)
+    people = reidentify.unit(random.normal(size=(PEOPLE, SIZE)).astype(np.float32))
+    return reidentify.unit(np.repeat(people, EACH, 0) + random.normal(0, spread, (PEOPLE * EACH, SIZE)).astype("f4"))
+
+
+def noise(seed: int) -> F32:
+    return reidentify.unit(np.random.default_rng(seed).normal(size=(PEOPLE * EACH, SIZE)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def originals() -> F32:
+    return drawn(1)
+
+
+def test_an_anonymiser_that_does_nothing_is_seen_through(originals: F32) -> None:
+    known = reidentify.same_frame(originals, originals, WHO)
+    assert all(found is not None and found.value == 1 for found in known.accepted.values())
+    assert known.first is not None and known.first.value > 0.99
+    first = reidentify.parts(WHO, ORDER)
+    gallery, names = reidentify.enrol(originals[first], WHO[first])
+    enrolled = reidentify.enrolled(originals[~first], WHO[~first], gallery, names)
+    assert enrolled.first is not None and enrolled.first.value > 0.99
+    found = enrolled.accepted[1e-3]
+    assert found is not None and found.value > 0.95
+    matching = reidentify.still_matching(originals, originals, WHO, 0.3)
+    assert matching is not None and matching.value == 1
+
+
+def test_noise_is_at_chance(originals: F32) -> None:
+    known = reidentify.same_frame(noise(2), originals, WHO)
+    for far, found in known.accepted.items():
+        assert found is not None and found.value <= 5 * far
+    assert known.first is not None and known.first.value < 0.04
+    assert known.chance == pytest.approx(1 / PEOPLE)
+    first = reidentify.parts(WHO, ORDER)
+    gallery, names = reidentify.enrol(originals[first], WHO[first])
+    enrolled = reidentify.enrolled(noise(2)[~first], WHO[~first], gallery, names)
+    assert enrolled.first is not None and enrolled.first.value < 0.06
+
+
+def test_covers_that_all_look_alike_are_no_match_for_their_own_threshold(originals: F32) -> None:
+    """One grey face for everyone may be near to many originals: a fixed threshold is fooled, its own is not."""
+    grey = np.repeat(reidentify.unit(originals.mean(0, keepdims=True)), len(WHO), 0)
+    fixed = float(np.quantile((grey @ originals.T).ravel(), 0.3))
+    naive = (np.einsum("ij,ij->i", grey, originals) > fixed).mean()
+    found = reidentify.still_matching(grey, originals, WHO, fixed)
+    assert naive > 0.6
+    assert found is not None and found.value < 0.05
+
+
+def test_enrolment_and_probes_share_no_picture() -> None:
+    first = reidentify.parts(np.array(["a"] * 5 + ["b"] + ["c"] * 2), np.array([4, 0, 3, 1, 2, 0, 1, 0]))
+    assert first.tolist() == [False, True, False, True, False, False, False, True]
+
+
+def test_people_who_are_not_enrolled_count_as_impostors_only(originals: F32) -> None:
+    enrolled = np.isin(WHO, np.unique(WHO)[:40])
+    gallery, names = reidentify.enrol(originals[enrolled], WHO[enrolled])
+    known = reidentify.enrolled(originals, WHO, gallery, names)
+    assert known.first is not None and known.first.count == enrolled.sum()
+
+
+def test_similarity_between_people_leaves_out_the_same_person(originals: F32) -> None:
+    values = reidentify.between(originals, WHO, most=5000)
+    assert len(values) == 5000 and values.max() < 0.7
+    assert len(reidentify.between(originals[:EACH], WHO[:EACH])) == 0
+
+
+def test_a_trained_attacker_learns_a_leak_and_nothing_from_noise() -> None:
+    random = np.random.default_rng(6)
+    people = random.normal(size=(PEOPLE, 12)).astype(np.float32)
+    originals = reidentify.unit(np.repeat(people, EACH, 0) + random.normal(0, 0.1, (len(WHO), 12)).astype("f4"))
+    turn = np.linalg.qr(random.normal(size=(12, 12)))[0].astype(np.float32)
+    leaking = reidentify.unit(originals @ turn + random.normal(0, 0.05, (len(WHO), 12)).astype("f4"))
+    first = reidentify.parts(WHO, ORDER)
+    gallery, names = reidentify.enrol(originals[first], WHO[first])
+    plain = reidentify.enrolled(leaking[~first], WHO[~first], gallery, names)
+    known = attack.trained(leaking, originals, WHO, first)
+    blind = attack.trained(reidentify.unit(random.normal(size=(len(WHO), 12)).astype("f4")), originals, WHO, first)
+    assert plain.first is not None and plain.first.value < 0.15
+    assert known is not None and known.first is not None and known.first.value > 0.8
+    assert blind is not None and blind.first is not None and blind.first.value < 0.12
+    assert known.first.identities == PEOPLE // 2
+
+
+def test_the_trained_attacker_is_judged_on_people_it_never_saw(originals: F32) -> None:
+    student = attack.among(WHO, 0.5, 0)
+    assert not set(WHO[student]) & set(WHO[~student])
+    assert len(set(WHO[student])) == PEOPLE // 2
+    assert attack.trained(originals[:30], originals[:30], WHO[:30], reidentify.parts(WHO[:30], ORDER[:30])) is None
+
+
+def test_ridge_finds_a_linear_map() -> None:
+    random = np.random.default_rng(7)
+    x = random.normal(size=(500, 8)).astype(np.float32)
+    weights = random.normal(size=(8, 5)).astype(np.float32)
+    mapped = attack.ridge(x, x @ weights + 2, 1e-6)(x)
+    assert np.einsum("ij,ij->i", mapped, reidentify.unit(x @ weights + 2)).min() > 0.999
+
+
+def test_a_parrot_knows_a_mask_that_follows_the_person_and_no_other() -> None:
+    first = reidentify.parts(WHO, ORDER)
+    follows = attack.parrot(drawn(8), WHO, first)
+    fresh = attack.parrot(noise(9), WHO, first)
+    assert follows is not None and follows.first is not None and follows.first.value > 0.99
+    assert fresh is not None and fresh.first is not None and fresh.first.value < 0.06
