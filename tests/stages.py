@@ -71,7 +71,9 @@ def rules(action: Action) -> RuleSet:
     return RuleSet(default=Treatment(action=action))
 
 
-def pipeline(detector: object, action: Action = Action.SOLID, lookahead: float = 0.2, swapper: object = None) -> Pipeline:
+def pipeline(
+    detector: object, action: Action = Action.SOLID, lookahead: float = 0.2, swapper: object = None
+) -> Pipeline:
     finder = Finder(detector, FinderSettings(lookahead))  # type: ignore[arg-type]
     return Pipeline(finder, None, Policy(rules(action), "gate"), swapper, NoCast())  # type: ignore[arg-type]
 

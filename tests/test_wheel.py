@@ -35,7 +35,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_models_and_rules_and_no_training_code(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for model in ("face_detector.onnx", "face_landmarks.onnx", "face_model.npz", "manifest.yaml", "cards/face_model.md"):
+    for model in (
+        "face_detector.onnx",
+        "face_landmarks.onnx",
+        "face_model.npz",
+        "manifest.yaml",
+        "cards/face_model.md",
+    ):
         assert f"anonymizer/models/{model}" in names
     assert "anonymizer/rules/gdpr-default.yaml" in names
     assert not [name for name in names if "training" in name or name.startswith("tests")]
@@ -45,6 +51,11 @@ def test_an_installed_wheel_finds_its_models(wheel: Path, tmp_path: Path) -> Non
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = "from anonymizer import registry; print([m.path for m in registry.manifest() if m.own and not m.present])"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "[]"

@@ -206,7 +206,7 @@ _POSITION = {int(index): position for position, index in enumerate(MESH_INDICES)
 
 
 def points(*mesh_indices: int) -> np.ndarray:
-    """Positions among the 200 of points named by their index in the 468-point mesh. KeyError if one is not among them."""
+    """Positions among the 200 of points named by their index in the 468-point mesh. KeyError if one is not there."""
     return np.array([_POSITION[index] for index in mesh_indices])
 
 
@@ -269,6 +269,6 @@ def eye_centres(landmarks: np.ndarray) -> np.ndarray:
 
 
 def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """(n, 200, 2) landmarks → (n, 5, 2) right eye, left eye, nose tip, right and left mouth corner: the detector's order."""
+    """(n, 200, 2) landmarks → (n, 5, 2) right eye, left eye, nose tip, mouth corners: the detector's order."""
     corners = landmarks[:, points(61, 291)]
     return np.concatenate([eye_centres(landmarks), landmarks[:, NOSE_TIP][:, None], corners], 1)

@@ -1,6 +1,6 @@
 """Serving: access units fan out, RTSP clients play them.
 
-A ``Stream`` takes a camera's access units; ``server.Server``, imported from there by who serves, serves mounted streams.
+A ``Stream`` takes a camera's access units; ``server.Server``, imported from there by who serves, serves the streams.
 Beside them stand the encoders that make access units, and the stills.
 """
 
@@ -9,13 +9,4 @@ from anonymizer.publish.digest import User
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.publish.stream import Sink, Stream
 
-__all__ = [
-    "AccessUnit",
-    "AudioParameters",
-    "Codec",
-    "RtspSettings",
-    "Sink",
-    "Stream",
-    "User",
-    "VideoParameters",
-]
+__all__ = ["AccessUnit", "AudioParameters", "Codec", "RtspSettings", "Sink", "Stream", "User", "VideoParameters"]

@@ -83,7 +83,7 @@ def main() -> None:
     frames = measured["floor"][0]["frames"]
     floor = median(measured["floor"], "cpu") / frames
     table = Table(
-        "variant", "CPU ms a frame", "× floor", "frames/s", "faces", "swapped", "ms a swapped face over solid", "PSS MB",
+        "variant", "CPU ms a frame", "× floor", "frames/s", "faces", "swapped", "ms a swap over solid", "PSS MB",
         title=f"{given.clip.name}, {given.preset}, CRF {given.crf}, {frames:.0f} frames, {given.rounds} rounds",
     )  # fmt: skip
     solid = median(measured["solid"], "cpu")

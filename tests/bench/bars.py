@@ -141,8 +141,8 @@ def show(scores: dict[str, Any], leaks: dict[str, dict[str, Any]], swaps: list[i
             console.print(f"{recogniser}: still matching {match:.2f} % of {faces} faces, control {control:.2f} %")
     near, near_swapped, every, every_swapped = swaps
     if near:
-        console.print(f"replaced: {near_swapped / near:.1%} of {near} frontal and half-profile faces of 48 px and more; "
-                      f"{every_swapped / every:.1%} of all {every}")  # fmt: skip
+        shares = f"{near_swapped / near:.1%} of {near} frontal and half-profile faces of 48 px and more"
+        console.print(f"replaced: {shares}; {every_swapped / every:.1%} of all {every}")
 
 
 if __name__ == "__main__":
