@@ -42,6 +42,7 @@ def _rooms() -> list[ModuleType]:
         run_command,
     )
     from anonymizer.demo import command as demo_command
+    from anonymizer.evaluate import command as evaluate_command
     from anonymizer.policy import commands as rules_command
 
     return [
@@ -53,6 +54,7 @@ def _rooms() -> list[ModuleType]:
         enroll_command,
         identities_command,
         registry_command,
+        evaluate_command,
     ]
 
 
