@@ -21,7 +21,10 @@ COVERS: dict[str, Callable[[Planes, Box, float], Box | None]] = {
 }
 
 ENOUGH = 0.8
-"""A drawing must hide this share of the face's box; one that hides less is covered solid."""
+"""A drawing hides at least this share of the face's box, or the whole box is blurred under it."""
+
+LEAST = 0.5
+"""A drawing that hides less of the box than this is of something else: the face is covered solid."""
 
 SAME = 0.55
 """Two boxes to be replaced that overlap by more (intersection over union) are one face, drawn once."""
@@ -44,8 +47,8 @@ def paint(
     Each face's ``action`` says what happens: ``keep`` leaves it, ``replace`` draws the face of identity_of(face) over
     it, the others are those of COVERS; anything else counts as ``solid``. All replacements are drawn from the
     untouched picture, then weaker covers are painted, replacements laid over, stronger covers last, so that where
-    faces overlap both stay hidden. time: seconds on the camera's clock. No exception of the swapper leaves: its face
-    is covered solid and the reason returned.
+    faces overlap both stay hidden. What a drawing leaves bare of a face's box is blurred. time: seconds on the
+    camera's clock. No exception of the swapper leaves: its face is covered solid and the reason returned.
     """
     methods = {id(face): face.action if face.action in ("keep", "replace", *COVERS) else "solid" for face in faces}
     wanted = [face for face in faces if methods[id(face)] == "replace"]
@@ -64,8 +67,9 @@ def paint(
                 face.painted = COVERS[method](planes, face.box, face.margin)
             elif id(face) in drawings:
                 placed = drawings[id(face)]
+                under = None if placed.enough else cover.blur(planes, face.seen or face.box, 0.0)
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
-                face.painted = _bounds(placed.drawing, *placed.rectangle[:2])
+                face.painted = _union(_bounds(placed.drawing, *placed.rectangle[:2]), under)
     for face in faces:
         face.method = methods[id(face)]
         if id(face) in twins:
@@ -75,10 +79,11 @@ def paint(
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A drawing and the rectangle (x0, y0, x1, y1) of the picture it belongs to."""
+    """A drawing and the rectangle (x0, y0, x1, y1) of the picture it belongs to. enough: it hides the box by itself."""
 
     drawing: Drawing
     rectangle: tuple[int, int, int, int]
+    enough: bool
 
 
 def _draw(
@@ -145,7 +150,10 @@ def _batch(
         if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
             raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
         hidden = _share(faces[i].seen or faces[i].box, _bounds(drawing, *rectangle[:2]), planes)
-        results[i] = _Placed(drawing, rectangle) if hidden >= ENOUGH else f"only {hidden:.0%} of the face hidden"
+        if hidden >= LEAST:
+            results[i] = _Placed(drawing, rectangle, hidden >= ENOUGH)
+        else:
+            results[i] = f"only {hidden:.0%} of the face hidden"
     return results
 
 
@@ -153,6 +161,14 @@ def _bounds(drawing: Drawing, x0: int, y0: int) -> Box | None:
     """Where the drawing's weight is one half or more, in pixels of the picture."""
     x, y, w, h = cv2.boundingRect((drawing.weight >= 128).view(np.uint8))
     return (float(x0 + x), float(y0 + y), float(w), float(h)) if w and h else None
+
+
+def _union(a: Box | None, b: Box | None) -> Box | None:
+    """The rectangle around both."""
+    if a is None or b is None:
+        return a or b
+    x, y = min(a[0], b[0]), min(a[1], b[1])
+    return x, y, max(a[0] + a[2], b[0] + b[2]) - x, max(a[1] + a[3], b[1] + b[3]) - y
 
 
 def _share(box: Box, hidden: Box | None, planes: Planes) -> float:

@@ -57,16 +57,41 @@ def face(track: int, box: tuple[float, float, float, float], action: str = "repl
     return Face(track, box, 0.9, landmarks=np.zeros((200, 2), np.float32), action=action, margin=0.1)
 
 
+def top_left(share: float) -> Callable[[Order], Drawing]:
+    """Draws a part of the box only."""
+
+    def draw(order: Order) -> Drawing:
+        drawing = grey(order)
+        h = drawing.weight.shape[0]
+        drawing.weight[round(share * h) :] = 0
+        return drawing
+
+    return draw
+
+
 def anyone(_: Face) -> Identity:
     return person(1)
 
 
-@pytest.mark.parametrize("broken", [raises, wrong_size, nothing])
+def test_what_a_drawing_leaves_bare_of_the_box_is_blurred() -> None:
+    for share, blurred in ((0.9, False), (0.7, True)):
+        planes = noise(120, 120)
+        before = planes.copy()
+        one = face(1, (20, 20, 60, 80))
+        assert paint(planes, [one], Flat({1: top_left(share)}), anyone, 0.0) == []
+        assert one.method == "replace" and one.painted is not None
+        assert (planes.y[20:70, 22:78] == 120).all()
+        rest = planes.y[94:100, 20:80] != before.y[94:100, 20:80]
+        assert rest.mean() > 0.9 if blurred else rest.mean() == 0
+        assert (one.painted[1] + one.painted[3] >= 99) == blurred
+
+
+@pytest.mark.parametrize("broken", [raises, wrong_size, nothing, top_left(0.4)])
 def test_a_face_that_is_not_drawn_is_covered_and_its_neighbours_are_drawn(broken: Callable[[Order], Drawing]) -> None:
     planes = noise(200, 100)
     faces = [face(1, (10, 20, 40, 40)), face(2, (120, 20, 40, 40))]
     (fallback,) = paint(planes, faces, Flat({1: broken}), anyone, 0.0)
-    assert fallback.track == 1 and (fallback.error is None) == (broken is nothing)
+    assert fallback.track == 1 and (fallback.error is None) == (broken not in (raises, wrong_size))
     assert [f.method for f in faces] == ["solid", "replace"]
     assert len(np.unique(planes.y[20:60, 10:50])) == 1
     assert (planes.y[20:60, 120:160] == 140).all() and faces[1].painted == (120, 20, 40, 40)
