@@ -22,7 +22,7 @@ from anonymizer.faces import topology
 from anonymizer.synthesis import preview
 from anonymizer.synthesis.bank import Bank, FaceModel
 
-KEY = b"the key under which people are scored"
+KEY = "the key under which people are scored"
 
 
 def nearest(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--model", type=Path, default=Path("models/face_model.npz"))
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--key", default=KEY, help="another key, other people")
     parser.add_argument("--cache", type=Path, help="where the portraits' vectors are kept between runs")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -68,7 +69,7 @@ def main() -> None:
             np.savez(options.cache, **portraits)
 
     model = FaceModel.load(options.model)
-    bank = Bank(model, KEY, cache=4)
+    bank = Bank(model, options.key.encode(), cache=4)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in nets}
     view = preview.View()
     for number in range(options.count):
