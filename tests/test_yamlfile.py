@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer import yamlfile
@@ -151,6 +151,7 @@ def works(text: str) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     assert works(text)
@@ -168,6 +169,7 @@ DATA = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(DATA, st.booleans())
 def test_what_is_dumped_is_read_back(data: object, flow: bool) -> None:
     assert parse(yamlfile.dump({"key": data}, flow=flow), "f").data() == {"key": data}

@@ -186,3 +186,22 @@ def test_schedules_that_change_too_often_count_as_laxer() -> None:
     rules = load(text + "rules: [{name: a, when: {schedule: s}, then: solid}]", "f")
     witness = laxer(rules, rules)
     assert witness is not None and not witness.sure and "change too often" in str(witness)
+
+
+def test_an_unknown_time_counts() -> None:
+    """Without a clock the default decides where there are schedules, and the rules where there are none."""
+    zone = "zones: {z: {polygon: [[0, 0], [1, 0], [1, 1]]}}\n"
+    always = "schedules: {all: {windows: 00:00-24:00}}\n"
+    timed = load(zone + always + "rules: [{name: a, when: {zone: z, schedule: all}, then: keep}]", "f")
+    timeless = load(zone + "rules: [{name: a, when: {zone: z}, then: keep}]", "f")
+    witness = laxer(timed, timeless)
+    assert witness is not None and witness.sure and witness.time is None and witness.new == "a"
+    assert laxer(timeless, timed) is None
+
+
+def test_faces_not_seen_just_now_count() -> None:
+    """A rule behind keep decides about those of its faces that are not fresh."""
+    keep = "rules: [{name: a, when: {group: staff}, then: keep}"
+    old, new = load(keep + ", {name: b, when: {group: staff}, then: solid}]", "f"), load(keep + "]", "f")
+    witness = laxer(old, new)
+    assert witness is not None and "not seen just now" in str(witness) and laxer(new, old) is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer.policy.envelope import MAX_LIFETIME, PREFIX, REMEMBER, Nonces, Refused, is_sealed, seal, unseal
@@ -79,6 +79,7 @@ def test_nonces_are_forgotten_long_after_their_envelope() -> None:
     assert list(nonces.use("b" * 16, 200.0, 100.0 + REMEMBER + 1).used) == ["b" * 16]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_changed_byte_is_refused(place: int, change: int) -> None:
     message = bytearray(seal(KEY, TOPIC, b"default: blur", NONCE, NOW + 60))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer.policy import geometry
@@ -26,6 +26,7 @@ def points(rect: geometry.Rect, n: int = 15) -> list[geometry.Point]:
     return [(left + (right - left) * s, top + (bottom - top) * t) for s in steps for t in steps]
 
 
+@settings(deadline=None)
 @given(st.sampled_from([SQUARE, NOTCH]), rects())
 def test_inside_and_overlap_agree_with_sampled_points(polygon: geometry.Polygon, rect: geometry.Rect) -> None:
     met = [geometry.contains(polygon, x, y) for x, y in points(rect)]
@@ -65,6 +66,7 @@ def test_shapes() -> None:
     assert geometry.crosses_itself(((0, 0), (1, 0), (1, 1), (0.5, 0), (0, 1)))
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([SQUARE, NOTCH, SQUARE[::-1]]),
     st.sampled_from([SQUARE, NOTCH]),

@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anonymizer.errors import ConfigError
@@ -188,7 +188,7 @@ MESSAGES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(MESSAGES, max_size=8), st.integers(0, 2**32))
 def test_no_order_of_messages_gets_below_the_profile(messages: list[tuple[str, bytes]], seed: int) -> None:
     overlay, rules = Overlay(), PROFILE

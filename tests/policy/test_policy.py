@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anonymizer.frame import Face, Frame, Planes
@@ -157,6 +157,15 @@ def test_after_a_touch_a_member_has_to_be_recognised_anew() -> None:
     assert run(policy, 1.2, 1.0, 0.9, 600) == ["replace"] * 10 + ["keep"] * 15
 
 
+def test_a_touch_casts_doubt_on_both_faces_in_whatever_order_they_come() -> None:
+    policy = Policy(load(GROUP, "f"), "gate")
+    assert run(policy, 0.0, 1.0, 0.9)[-1] == "keep"
+    policy.decide(frame(1.0, face(2, 420, 1.0), face(1, 400, 1.0)))
+    apart = frame(1.04, face(2, 600, 1.04), face(1, 400, 1.04))
+    policy.decide(apart)
+    assert [one.action for one in apart.faces] == ["replace", "replace"]
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from([0.04, 0.04, 0.2, 0.7, 1.5]),  # seconds since the last frame
@@ -204,7 +213,7 @@ def kept_frames(steps: list[tuple[float, str, float, int, float, bool]]) -> int:
 def test_no_order_of_events_keeps_a_face_without_its_reason() -> None:
     kept = []
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(STEPS)
     def check(steps: list[tuple[float, str, float, int, float, bool]]) -> None:
         kept.append(kept_frames(steps))

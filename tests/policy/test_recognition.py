@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer.policy.recognition import FORGET_AFTER, REMEMBERED, Recognition, Recognitions
@@ -108,6 +108,7 @@ stricter = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(sightings, stricter, st.lists(st.floats(0, 6), max_size=2), st.floats(0, 8))
 def test_stricter_bounds_never_recognise_more(
     steps: list[tuple[Recognition, float]], bounds: Certainty, doubts: list[float], time: float

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymizer.errors import ConfigError
@@ -112,6 +112,7 @@ def test_the_clock_goes_back() -> None:
     assert sum(night.active(at("2026-10-24T20:00") + 60 * m) for m in range(24 * 60)) == 9 * 60
 
 
+@settings(deadline=None)
 @given(st.floats(0, 4e9), st.sampled_from(["Mon-Fri 08:00-18:00", "Fri-Sun 22:00-06:00", "Sun", "03:10-03:05"]))
 def test_agrees_with_the_wall_clock(time: float, text: str) -> None:
     window = Window.from_setting(text)
