@@ -117,7 +117,7 @@ def read_calendar(data: bytes, zone: ZoneInfo, since: datetime.date, until: date
         import icalendar
         import recurring_ical_events
     except ImportError:
-        raise ConfigError("reading calendars needs two more packages: pip install 'anonymizer[calendar]'") from None
+        raise ConfigError("reading calendars needs two more packages: pip install 'anonymizer[calendars]'") from None
     try:
         calendar = icalendar.Calendar.from_ical(data)
         found = recurring_ical_events.of(calendar).between(since, until)

@@ -205,3 +205,14 @@ def test_faces_not_seen_just_now_count() -> None:
     old, new = load(keep + ", {name: b, when: {group: staff}, then: solid}]", "f"), load(keep + "]", "f")
     witness = laxer(old, new)
     assert witness is not None and "not seen just now" in str(witness) and laxer(new, old) is None
+
+
+def test_two_time_zones_are_compared_over_a_year() -> None:
+    """Noon in Berlin is six in New York, but for the weeks in which only one of the two has changed its clock."""
+    rules = "zones: {z: {polygon: [[0, 0], [1, 0], [1, 1]]}}\n"
+    rules += "rules: [{name: a, when: {zone: z, schedule: s}, then: keep}]\n"
+    berlin = load(rules + "timezone: Europe/Berlin\nschedules: {s: {windows: 12:00-13:00}}", "f")
+    new_york = load(rules + "timezone: America/New_York\nschedules: {s: {windows: 06:00-07:00}}", "f")
+    witness = laxer(berlin, new_york)
+    assert witness is not None and witness.sure and witness.time is not None
+    assert datetime.datetime.fromtimestamp(witness.time, datetime.UTC).month in (3, 10, 11)

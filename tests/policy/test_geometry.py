@@ -93,6 +93,8 @@ def test_within_finds_the_plain_cases() -> None:
     assert geometry.within(((0.3, 0.3), (0.5, 0.3), (0.5, 0.5)), SQUARE)
     assert geometry.within(((0.2, 0.2), (0.5, 0.2), (0.5, 0.8), (0.2, 0.8)), SQUARE)
     assert geometry.within(((0.2, 0.15), (0.3, 0.15), (0.3, 0.25)), NOTCH)
+    across = ((0.15, 0.6), (0.85, 0.6), (0.5, 0.2))  # all corners in, but not the side between the arms
+    assert all(geometry.contains(NOTCH, *corner) for corner in across) and not geometry.within(across, NOTCH)
     assert not geometry.within(SQUARE, ((0.3, 0.3), (0.5, 0.3), (0.5, 0.5)))
 
 
