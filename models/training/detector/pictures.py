@@ -32,6 +32,7 @@ class Pictures:
         self.scenes: list[list[Picture]] = []
         self.heads: dict[str, list[tuple[str, Array, Picture]]] = {"faces": [], "bare": [], "masked": []}
         self.cache: dict[str, Head] = {}
+        self.pool: list[Head] = []  # small heads for stands
         for name, found in known.items():
             rows = believed(found)
             path = shared() / name
@@ -218,6 +219,37 @@ class Pictures:
             rows = np.concatenate([rows, new[None]])
         return canvas, rows
 
+    def stand(self) -> tuple[Picture, Array]:
+        """Rows of small heads close together, as on a stand or in a group photograph."""
+        rng = self.rng
+        canvas, _ = self.backdrop()
+        height = float(np.exp(rng.uniform(np.log(7), np.log(26))))
+        while len(self.pool) < 48 or rng.random() < 0.9:
+            head = self.head()
+            scale = 30 / float(head.face[3])
+            face = head.face.copy()
+            face[:14] *= scale
+            size = (max(4, round(head.picture.shape[1] * scale)), max(4, round(head.picture.shape[0] * scale)))
+            small = cv2.resize(head.picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+            matte = cv2.resize(head.matte, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+            self.pool.append(Head(small, matte, face))
+        self.pool = self.pool[-64:]
+        rows = []
+        apart, lift = height * rng.uniform(1.15, 2.4), height * rng.uniform(1.1, 2.6)
+        left, right, top = rng.uniform(-0.1, 0.3) * SIDE, rng.uniform(0.6, 1.1) * SIDE, rng.uniform(0, 0.5) * SIDE
+        for line in range(int(rng.integers(2, 9))):
+            y = top + line * lift
+            for x in np.arange(left + (line % 2) * apart / 2, right, apart):
+                if len(rows) > 150 or y > SIDE:
+                    break
+                high = height * float(np.exp(rng.normal(0, 0.1)))
+                at = (float(x + rng.normal(0, 0.12) * apart), float(y + rng.normal(0, 0.1) * height))
+                self.body(canvas, at[0], at[1] + high * 0.5, high)
+                head = self.pool[int(rng.integers(len(self.pool)))]
+                head = flip(head) if rng.random() < 0.5 else head
+                rows.append(paste(canvas, head, high, at, float(rng.normal(0, 0.12)), rng))
+        return canvas, np.stack(rows) if rows else np.zeros((0, ROW), np.float32)
+
     def close(self) -> tuple[Picture, Array]:
         """One large head, up to more than the picture."""
         rng = self.rng
@@ -321,13 +353,15 @@ class Pictures:
     def one(self) -> tuple[Picture, Array, float]:
         """One undegraded picture, its labels, how strong a blur its faces bear (0-1)."""
         kind = self.rng.random()
-        if kind < 0.46:
+        if kind < 0.48:
             picture, rows = self.photo()
-        elif kind < 0.68:
+        elif kind < 0.67:
             picture, rows = self.crowd()
-        elif kind < 0.74:
+        elif kind < 0.72:
             picture, rows = self.close()
-        elif kind < 0.92 and self.traps:
+        elif kind < 0.8:
+            picture, rows = self.stand()
+        elif kind < 0.94 and self.traps:
             picture, rows = self.trap()
         else:
             picture, rows = self.backdrop()

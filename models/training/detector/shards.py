@@ -20,7 +20,8 @@ from pictures import Pictures
 from teacher import STRIDES, SWAP, Array
 
 COUNT = 480
-SMALLEST = 5.5  # px high in a view; smaller faces are not cared about, those up to twice as high count less
+SURE = 0.76  # what the teacher scores below this at its best size is not cared about
+SMALLEST = 5.5  # px high in a view; smaller faces are not cared about, those up to 8.5 px count less
 REACH = ((0.0, 46.0, 64.0), (24.0, 120.0, 170.0), (66.0, 1e9, 1e9))  # sizes of a stride: from, to, not cared to
 BELOW = (0.0, 15.0, 44.0)  # sizes under REACH that are not cared about
 
@@ -71,7 +72,10 @@ class Views:
                         kept["rows"],
                         kept["first"],
                     )
-        self.names = sorted(self.open)
+        names = sorted(self.open, key=lambda n: self.stamp[n])
+        self.names = (
+            names + names[len(names) // 2 :]
+        )  # the newer half, made with the newest mistakes, shows twice as often
 
     def view(self, side: int, grow: float = 1.0) -> tuple[Picture, Array]:
         """One picture scaled, cropped, mirrored to (side, side, 3) and its labels."""
@@ -102,7 +106,7 @@ def clip(faces: Array, side: int) -> Array:
     seen = (top - low).prod(1) / np.maximum(faces[:, 2:4].prod(1), 1e-6)
     faces = faces.copy()
     faces[:, :2], faces[:, 2:4] = low, top - low
-    faces[(seen < 0.35) | (faces[:, 3] < SMALLEST), 15] = 0
+    faces[(seen < 0.35) | (faces[:, 3] < SMALLEST) | (faces[:, 14] < SURE), 15] = 0
     return faces[(faces[:, 2:4] > 1.5).all(1)]
 
 
@@ -140,7 +144,7 @@ def targets(faces: Array, side: int) -> Array:
             cells = np.flatnonzero(top >= 0.12)
             face = chosen[best[cells]]
             at = np.stack([cells % count, cells // count], 1).astype(np.float32)
-            row[cells, 0], row[cells, 1] = top[cells], np.clip((face[:, 3] - 4.5) / 6.5, 0.15, 1)
+            row[cells, 0], row[cells, 1] = top[cells], np.clip((face[:, 3] - 4.5) / 4, 0.2, 1)
             row[cells, 2:4] = (face[:, :2] + face[:, 2:4] / 2) / stride - at
             row[cells, 4:6] = np.log(np.maximum(face[:, 2:4], 1) / stride)
             row[cells, 6:16] = (face[:, 4:14].reshape(-1, 5, 2) / stride - at[:, None]).reshape(-1, 10)

@@ -78,6 +78,7 @@ class Trainer:
         torch.manual_seed(1)
         self.path = work / "state.pt"
         self.minutes, self.rate = minutes, rate
+        self.freeze = 0.0 if fresh and self.path.exists() else FREEZE
         self.net = Detector(**SHAPE).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Detector(**SHAPE)
         self.average.load_state_dict(self.net.state_dict())
@@ -114,7 +115,7 @@ class Trainer:
 
     def step(self, pictures: Tensor, goals: Tensor) -> list[float]:
         start = time.monotonic()
-        if self.progress() > FREEZE:
+        if self.progress() >= self.freeze:
             self.net.stem.requires_grad_(False)  # saves a third of a step
         warm = min(1.0, (self.steps + 1) / 100)
         for group in self.optimiser.param_groups:
@@ -168,7 +169,7 @@ def train(work: Path, minutes: float, rate: float, fresh: bool, every: float, st
             history.append(float(parts[0] + parts[1]))
             clock = f"step {trainer.steps} minutes {trainer.spent / 60:.1f}"
             print(f"{clock} score {parts[0]:.4f} box {parts[1]:.4f} points {parts[2]:.4f}", end=" ")
-            print(f"shards {len(views.names)} pictures {trainer.pictures}", flush=True)
+            print(f"shards {len(views.open)} pictures {trainer.pictures}", flush=True)
             views.refresh()
         if time.monotonic() - saved > every * 60:
             trainer.save()
