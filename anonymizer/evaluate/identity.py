@@ -13,7 +13,7 @@ from anonymizer.evaluate import attack, plot, reidentify
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.recogniser import Recogniser
 from anonymizer.evaluate.reidentify import Known
-from anonymizer.evaluate.scene import Scene
+from anonymizer.evaluate.scene import MISSED, UNREPORTED, Scene
 from anonymizer.frame import F32, U8, Box
 
 SMALLEST = 40
@@ -97,12 +97,14 @@ class Identities:
         return out
 
 
+_KINDS = {"replace": "replaced", "keep": "kept", MISSED: MISSED, UNREPORTED: UNREPORTED}
+
+
 def groups(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """Faces by what was done to them; ``all`` where nobody says."""
+    """Faces by what was done to them: replaced, covered by any cover, kept, missed or unreported; and all together."""
     out: dict[str, list[Sample]] = {}
     for one in samples:
-        kind = "replaced" if one.method == "replace" else "covered" if one.method not in ("", "keep") else "unreported"
-        out.setdefault(kind, []).append(one)
+        out.setdefault(_KINDS.get(one.method, "covered"), []).append(one)
     if len(out) != 1:
         out["all"] = list(samples)
     return {kind: chosen for kind, chosen in out.items() if chosen}

@@ -21,7 +21,7 @@ from anonymizer.evaluate import attack, boxes, identity, reidentify
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.identity import Releases, Sample, greyed, sample
 from anonymizer.evaluate.recogniser import Recogniser
-from anonymizer.evaluate.scene import FLOOR, REPORTED
+from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED
 from anonymizer.faces.detectors import Detector
 from anonymizer.frame import F32, U8, Box, Frame
 from anonymizer.ingest.picture import Picture
@@ -33,7 +33,7 @@ SIDE = 200
 PAD = 0.25
 """Repeated border around a picture, as a share of its side: crops that are all face are no scene."""
 
-SHOWN = 3  # frames for which a still is shown
+SHOWN = 2  # frames for which a still is shown: a weak face must be seen twice
 _PICTURES = (".jpg", ".jpeg", ".png", ".pgm", ".webp", ".bmp")
 METHODS = ("solid", "pixelate", "blur", "silhouette")
 """Covers that the parrot attack is tried on, beside replacement."""
@@ -103,7 +103,7 @@ def _photo(who: str, order: int, path: Path, detector: Detector) -> Photo | None
 def anonymised(
     photos: Sequence[Photo], config: Config, action: Action, scope: Scope = Scope.TRACK, *, camera: str = "evaluate"
 ) -> Iterator[tuple[U8, str]]:
-    """Each photo's picture after the stages, BGR, and the method that the face was treated with ("" where missed)."""
+    """Each photo after the stages, BGR, and the method that its face was treated with (MISSED where nothing was)."""
     rules = RuleSet(default=Treatment(action=action, identity=scope))
     stages = pipeline(config, Policy(rules, camera), camera=camera, replace=action is Action.REPLACE)
     for number, photo in enumerate(photos):
@@ -117,7 +117,7 @@ def anonymised(
         done += stages.flush()
         last = done[-1]
         which = boxes.best(photo.box, [face.painted or face.box for face in last.faces], REPORTED)
-        yield last.planes.bgr(), "" if which is None else last.faces[which].method
+        yield last.planes.bgr(), MISSED if which is None else last.faces[which].method
 
 
 def samples(

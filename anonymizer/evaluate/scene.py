@@ -33,6 +33,9 @@ STILL_THERE = 0.3
 REPORTED = 0.2
 """IoU from which a face of the report is meant: what is painted may be much larger than the face."""
 
+MISSED, UNREPORTED = "missed", "unreported"
+"""Methods of faces that a report does not name, and of those without a report."""
+
 PADDED = 0.02
 """Clips whose sizes differ by less are brought to the original's: some tools pad to whole macroblocks by scaling."""
 
@@ -51,18 +54,21 @@ class Clip:
 @dataclass(slots=True)
 class Subject:
     """One face of the original. who: its track, with the clip's name. points: float32 (5, 2), None where the judging
-    detector does not see it. told: what the report says of it."""
+    detector does not see it. told: what the report says of it. reported: whether there is a report."""
 
     who: str
     known: Known
     points: F32 | None
     detected: Box | None
     told: Painted | None
+    reported: bool = True
 
     @property
     def method(self) -> str:
-        """What was done to it; empty where no report says."""
-        return "" if self.told is None else self.told.method
+        """What was done to it; ``missed`` where the report has no such face, UNREPORTED where there is no report."""
+        if self.told is None:
+            return MISSED if self.reported else UNREPORTED
+        return self.told.method
 
 
 @dataclass
@@ -182,7 +188,8 @@ def _subjects(scene: Scene, linker: Linker) -> list[Subject]:
         j = boxes.best(face.box, [one.box for one in told], REPORTED)
         detected = None if i is None else places[i]
         points = None if i is None else seen.points[i]
-        out.append(Subject(f"{clip.name}/{face.track}", face, points, detected, None if j is None else told[j]))
+        paint = None if j is None else told[j]
+        out.append(Subject(f"{clip.name}/{face.track}", face, points, detected, paint, clip.report is not None))
     return out
 
 

@@ -107,7 +107,7 @@ class Stability:
 
     def _energies(self, out: Section, kind: str) -> None:
         pairs = [pair for pair in self._pairs if pair.method == kind]
-        word = "replaced" if kind == "replace" else kind or "unreported"
+        word = "replaced" if kind == "replace" else kind
         energies = np.array([pair.energies for pair in pairs])
         who = np.array([pair.who for pair in pairs])
         for name, which, how in (

@@ -11,7 +11,7 @@ import numpy as np
 from anonymizer.evaluate import boxes, expression, pixels, plot
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.recogniser import ARCFACE, similarity
-from anonymizer.evaluate.scene import Scene, Subject
+from anonymizer.evaluate.scene import UNREPORTED, Scene, Subject
 from anonymizer.evaluate.sheet import Sheet
 from anonymizer.evaluate.statistics import F64, Rate, correlation, rate
 from anonymizer.faces.landmarks import Landmarker, crop_at
@@ -98,7 +98,7 @@ class Utility:
             )  # fmt: skip
         for kind in sorted({face.method for face in self._faces}):
             faces = [face for face in self._faces if face.method == kind]
-            if kind in ("replace", ""):
+            if kind in ("replace", UNREPORTED):
                 _expressions(out, _word(kind), faces)
             _sharp(out, _word(kind), faces)
         for name, measured in self._outside.items():
@@ -169,4 +169,4 @@ def aligned(luma: U8, points: F32, side: int = SIDE) -> U8:
 
 
 def _word(method: str) -> str:
-    return {"replace": "replaced", "": "unreported"}.get(method, method)
+    return "replaced" if method == "replace" else method
