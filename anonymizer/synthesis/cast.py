@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from anonymizer.frame import Face, Frame
 from anonymizer.policy import Decision, Scope, Verdict
@@ -25,27 +24,77 @@ class Cast:
         self._camera = camera
         self._epoch = epoch
         self._chosen: OrderedDict[tuple[Part, ...], Identity] = OrderedDict()
+        self._tries: dict[int, int] = {}
+        self._shown: dict[int, int] = {}
 
-    def scene(self, frame: Frame, verdict: Verdict) -> Callable[[Face], Identity]:
+    def scene(self, frame: Frame, verdict: Verdict) -> Scene:
         """Gives each face of the frame its identity, by what the verdict says of it."""
-        decisions = {face.track: decision for face, decision in zip(frame.faces, verdict.faces, strict=True)}
-        wall = frame.wall or frame.time
-        return lambda face: self.identity(face.track, decisions[face.track], wall)
+        return Scene(self, frame, verdict)
 
     def identity(self, track: int, decision: Decision, wall: float) -> Identity:
         """The identity of a track at a time, UTC seconds, from which the rotation period follows."""
-        period = int(wall // decision.rotation)
+        scope = self.scope(track, decision, wall)
         if decision.identity is Scope.CAMERA:
-            return self._bank.identity(*bank.camera(self._camera, period))
-        scope = bank.track(self._camera, self._epoch, track)
-        if decision.identity is Scope.ENROLLED and decision.member:
-            scope = bank.enrolled(decision.member, period)
+            return self._bank.identity(*scope)
         known = self._chosen.get(scope)
         if known is None:
-            in_view = [identity.key for identity in list(self._chosen.values())[-_IN_VIEW:]]
-            known = self._chosen[scope] = self._bank.distinct(*scope, beside=in_view)
-            if len(self._chosen) > _REMEMBERED:
-                self._chosen.popitem(last=False)
-        else:
-            self._chosen.move_to_end(scope)
+            return self._choose(scope, self._bank.distinct(*scope, beside=self._in_view()))
+        self._chosen.move_to_end(scope)
         return known
+
+    def scope(self, track: int, decision: Decision, wall: float) -> tuple[Part, ...]:
+        """What the identity is drawn from."""
+        period = int(wall // decision.rotation)
+        if decision.identity is Scope.CAMERA:
+            return bank.camera(self._camera, period)
+        if decision.identity is Scope.ENROLLED and decision.member:
+            return bank.enrolled(decision.member, period)
+        return bank.track(self._camera, self._epoch, track)
+
+    def another(self, track: int) -> None:
+        """Draw the track's identity anew: the next one that its scope gives."""
+        scope = bank.track(self._camera, self._epoch, track)
+        self._tries[track] = self._tries.get(track, 0) + 1
+        drawn = self._bank.distinct(*scope, f"another {self._tries[track]}", beside=self._in_view())
+        self._choose(scope, drawn)
+        self._shown.pop(track, None)
+
+    def shown(self, track: int, index: int) -> bool:
+        """Whether the track had its identity in an earlier frame than number index."""
+        return self._shown.setdefault(track, index) < index
+
+    def _in_view(self) -> list[bytes]:
+        return [identity.key for identity in list(self._chosen.values())[-_IN_VIEW:]]
+
+    def _choose(self, scope: tuple[Part, ...], identity: Identity) -> Identity:
+        self._chosen[scope] = identity
+        self._chosen.move_to_end(scope)
+        if len(self._chosen) > _REMEMBERED:
+            self._chosen.popitem(last=False)
+        for kept in (self._tries, self._shown):
+            while len(kept) > _REMEMBERED:
+                del kept[next(iter(kept))]
+        return identity
+
+
+class Scene:
+    """The cast of one frame; see ``paint.Casting``."""
+
+    def __init__(self, cast: Cast, frame: Frame, verdict: Verdict) -> None:
+        self._cast = cast
+        self._decisions = {face.track: decision for face, decision in zip(frame.faces, verdict.faces, strict=True)}
+        self._wall = frame.wall or frame.time
+        self._index = frame.index
+
+    def __call__(self, face: Face) -> Identity:
+        return self._cast.identity(face.track, self._decisions[face.track], self._wall)
+
+    def another(self, face: Face) -> bool:
+        scope = self._cast.scope(face.track, self._decisions[face.track], self._wall)
+        if scope[0] != "track":  # everyone's, or a member's: it must not change for one face
+            return False
+        self._cast.another(face.track)
+        return True
+
+    def shown(self, face: Face) -> bool:
+        return self._cast.shown(face.track, self._index)

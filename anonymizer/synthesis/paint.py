@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from anonymizer.frame import Box, Face, Planes
 from anonymizer.synthesis import blend, cover
 from anonymizer.synthesis.bank import Identity
+from anonymizer.synthesis.likeness import likeness
 from anonymizer.synthesis.swapper import Drawing, Order, Swapper
 
 COVERS: dict[str, Callable[[Planes, Box, float], Box | None]] = {
@@ -26,8 +28,31 @@ ENOUGH = 0.8
 LEAST = 0.5
 """A drawing that hides less of the box than this is of something else: the face is covered solid."""
 
+ALIKE, STILL_ALIKE = 0.58, 0.7
+"""A drawing that is more like the face under it (``likeness``) is of the wrong person: another one is drawn. The second
+holds once an identity has been shown on a track, so that it does not change without need."""
+
+RETRIES = 4
+"""Other identities tried for a face before it is covered solid."""
+
 SAME = 0.55
 """Two boxes to be replaced that overlap by more (intersection over union) are one face, drawn once."""
+
+
+class Casting(Protocol):
+    """Who is drawn over whom."""
+
+    def __call__(self, face: Face) -> Identity:
+        """The identity of a face's track."""
+        ...
+
+    def another(self, face: Face) -> bool:
+        """Give the face's track another identity from now on; False where its scope has only one."""
+        ...
+
+    def shown(self, face: Face) -> bool:
+        """Whether the track has been seen with its identity in an earlier frame."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +64,19 @@ class Fallback:
     error: Exception | None = None
 
 
-def paint(
-    planes: Planes, faces: Sequence[Face], swapper: Swapper | None, identity_of: Callable[[Face], Identity], time: float
-) -> list[Fallback]:
+def paint(planes: Planes, faces: Sequence[Face], swapper: Swapper | None, cast: Casting, time: float) -> list[Fallback]:
     """Paint the frame's faces on its planes, in place, and set their ``method`` and ``painted``.
 
-    Each face's ``action`` says what happens: ``keep`` leaves it, ``replace`` draws the face of identity_of(face) over
-    it, the others are those of COVERS; anything else counts as ``solid``. All replacements are drawn from the
-    untouched picture, then weaker covers are painted, replacements laid over, stronger covers last, so that where
-    faces overlap both stay hidden. What a drawing leaves bare of a face's box is blurred. time: seconds on the
-    camera's clock. No exception of the swapper leaves: its face is covered solid and the reason returned.
+    Each face's ``action`` says what happens: ``keep`` leaves it, ``replace`` draws the face of cast(face) over it
+    (another one where that is too like the face under it), the others are those of COVERS; anything else counts as
+    ``solid``. All replacements are drawn from the untouched picture, then weaker covers are painted, replacements laid
+    over, stronger covers last, so that where faces overlap both stay hidden. What a drawing leaves bare of a face's box
+    is blurred. time: seconds on the camera's clock. No exception of the swapper leaves: its face is covered solid and
+    the reason returned.
     """
     methods = {id(face): face.action if face.action in ("keep", "replace", *COVERS) else "solid" for face in faces}
     wanted = [face for face in faces if methods[id(face)] == "replace"]
-    drawings, fallbacks, twins = _draw(planes, wanted, swapper, identity_of, time)
+    drawings, fallbacks, twins = _draw(planes, wanted, swapper, cast, time)
     for face in wanted:
         if id(face) not in drawings and id(face) not in twins:
             methods[id(face)] = "solid"
@@ -87,7 +111,7 @@ class _Placed:
 
 
 def _draw(
-    planes: Planes, faces: Sequence[Face], swapper: Swapper | None, identity_of: Callable[[Face], Identity], time: float
+    planes: Planes, faces: Sequence[Face], swapper: Swapper | None, cast: Casting, time: float
 ) -> tuple[dict[int, _Placed], list[Fallback], dict[int, Face]]:
     """Drawings by the face's id; what is to be covered instead; and faces that the drawing of another one hides."""
     if swapper is None:
@@ -103,7 +127,14 @@ def _draw(
             twins[id(face)] = twin
     drawings: dict[int, _Placed] = {}
     fallbacks: list[Fallback] = []
-    for face, result in zip(single, _attempt(planes, single, swapper, identity_of, time), strict=True):
+    results = _attempt(planes, single, swapper, cast, time)
+    for _ in range(RETRIES):
+        wrong = [i for i, result in enumerate(results) if result == _TOO_ALIKE and cast.another(single[i])]
+        if not wrong:
+            break
+        for i, result in zip(wrong, _attempt(planes, [single[i] for i in wrong], swapper, cast, time), strict=True):
+            results[i] = result
+    for face, result in zip(single, results, strict=True):
         if isinstance(result, _Placed):
             drawings[id(face)] = result
         elif isinstance(result, Exception):
@@ -113,8 +144,11 @@ def _draw(
     return drawings, fallbacks, {key: twin for key, twin in twins.items() if id(twin) in drawings}
 
 
+_TOO_ALIKE = "every face tried was too like the one under it"
+
+
 def _attempt(
-    planes: Planes, faces: Sequence[Face], swapper: Swapper, identity_of: Callable[[Face], Identity], time: float
+    planes: Planes, faces: Sequence[Face], swapper: Swapper, cast: Casting, time: float
 ) -> list[_Placed | str | Exception]:
     """For each face its drawing, why it is declined, or what went wrong.
 
@@ -122,15 +156,15 @@ def _attempt(
     faces are drawn one by one, so that only those are lost that cannot be drawn.
     """
     try:
-        return _batch(planes, faces, swapper, identity_of, time)
+        return _batch(planes, faces, swapper, cast, time)
     except Exception as error:
         if len(faces) == 1:
             return [error]
-    return [_attempt(planes, [face], swapper, identity_of, time)[0] for face in faces]
+    return [_attempt(planes, [face], swapper, cast, time)[0] for face in faces]
 
 
 def _batch(
-    planes: Planes, faces: Sequence[Face], swapper: Swapper, identity_of: Callable[[Face], Identity], time: float
+    planes: Planes, faces: Sequence[Face], swapper: Swapper, cast: Casting, time: float
 ) -> list[_Placed | str | Exception]:
     results: list[_Placed | str | Exception] = [swapper.refusal(face) for face in faces]
     chosen = [i for i, refused in enumerate(results) if not refused]
@@ -142,15 +176,20 @@ def _batch(
         rectangle = planes.clip(*swapper.reach(face))
         shifted = face.landmarks - np.array(rectangle[:2], np.float32)
         rectangles.append(rectangle)
-        orders.append(Order(planes.region(*rectangle), shifted, face.pose, identity_of(face), face.track))
+        orders.append(Order(planes.region(*rectangle), shifted, face.pose, cast(face), face.track))
     drawings = swapper.draw(orders, time)
     for i, order, drawing, rectangle in zip(chosen, orders, drawings, rectangles, strict=True):
         shapes = [p.shape for p in (drawing.planes.y, drawing.planes.u, drawing.planes.v, drawing.weight)]
         crop = order.crop
         if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
             raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
-        hidden = _share(faces[i].seen or faces[i].box, _bounds(drawing, *rectangle[:2]), planes)
-        if hidden >= LEAST:
+        box = faces[i].seen or faces[i].box
+        hidden = _share(box, _bounds(drawing, *rectangle[:2]), planes)
+        inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
+        alike = likeness(crop.y, drawing.planes.y, drawing.weight, inner)
+        if alike > (STILL_ALIKE if cast.shown(faces[i]) else ALIKE):
+            results[i] = _TOO_ALIKE
+        elif hidden >= LEAST:
             results[i] = _Placed(drawing, rectangle, hidden >= ENOUGH)
         else:
             results[i] = f"only {hidden:.0%} of the face hidden"

@@ -69,8 +69,29 @@ def top_left(share: float) -> Callable[[Order], Drawing]:
     return draw
 
 
-def anyone(_: Face) -> Identity:
-    return person(1)
+class Anyone:
+    """Person 1 for everybody, the next one where another is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, face: Face) -> Identity:
+        return person(1 + self.asked)
+
+    def another(self, face: Face) -> bool:
+        self.asked += 1
+        return True
+
+    def shown(self, face: Face) -> bool:
+        return False
+
+
+anyone = Anyone()
+
+
+def same(order: Order) -> Drawing:
+    """A drawing that is the picture itself."""
+    return Drawing(order.crop.copy(), np.full(order.crop.y.shape, 255, np.uint8))
 
 
 def test_what_a_drawing_leaves_bare_of_the_box_is_blurred() -> None:
@@ -98,12 +119,13 @@ def test_a_face_that_is_not_drawn_is_covered_and_its_neighbours_are_drawn(broken
 
 
 def test_an_identity_that_cannot_be_had_is_a_fallback_too() -> None:
-    def nobody(_: Face) -> Identity:
-        raise KeyError("cast")
+    class Nobody(Anyone):
+        def __call__(self, face: Face) -> Identity:
+            raise KeyError("cast")
 
     planes = noise(100, 100)
     faces = [face(1, (10, 20, 40, 40))]
-    (fallback,) = paint(planes, faces, Flat(), nobody, 0.0)
+    (fallback,) = paint(planes, faces, Flat(), Nobody(), 0.0)
     assert "KeyError" in fallback.reason and faces[0].method == "solid" and len(np.unique(planes.y[20:60, 10:50])) == 1
 
 
@@ -166,6 +188,23 @@ def test_all_faces_are_drawn_from_the_untouched_picture() -> None:
     assert np.array_equal(seen[0], before.y[20:60, 20:60]) and np.array_equal(seen[1], before.y[20:60, 44:84])
 
 
+def test_a_drawing_too_like_the_face_is_made_anew_with_somebody_else() -> None:
+    planes, cast = noise(100, 100), Anyone()
+    one = face(1, (20, 20, 60, 60))
+    assert (
+        paint(planes, [one], Flat({1: lambda order: same(order) if cast.asked < 2 else grey(order)}), cast, 0.0) == []
+    )
+    assert one.method == "replace" and cast.asked == 2
+
+
+def test_a_face_that_everybody_is_too_like_is_covered() -> None:
+    planes, cast = noise(100, 100), Anyone()
+    one = face(1, (20, 20, 60, 60))
+    (fallback,) = paint(planes, [one], Flat({1: same}), cast, 0.0)
+    assert "too like" in fallback.reason and one.method == "solid" and 2 <= cast.asked <= 6
+    assert len(np.unique(planes.y[25:75, 25:75])) == 1
+
+
 @pytest.mark.parametrize("action", ["replace", "solid", "pixelate", "blur", "silhouette"])
 def test_a_painted_face_is_not_like_itself_and_an_unpainted_one_is(action: str) -> None:
     """The check that evaluation makes; without painting it fails."""
@@ -175,7 +214,7 @@ def test_a_painted_face_is_not_like_itself_and_an_unpainted_one_is(action: str) 
     swapper = EmbeddedSwapper(bank().model)
     paint(planes, [kept], swapper, anyone, 0.0)
     assert likeness(before, planes, painted.box) > 0.99
-    paint(planes, [painted], swapper, anyone, 0.0)
+    paint(planes, [painted], swapper, Anyone(), 0.0)
     assert painted.method == action
     assert likeness(before, planes, painted.box) < 0.8
 
