@@ -16,8 +16,8 @@ def likeness(original: U8, drawn: U8, weight: U8, face: Box) -> float:
 
     original, drawn, weight: uint8 (height, width) of one crop; face: its box in the crop's pixels. Compared is its
     inner part: without a tenth at the sides, 15 % at the top and 5 % at the bottom. The high pass takes out what is
-    coarser than a twelfth of the face's height, so that light and the head's outline do not count. Of strangers in the same
-    light and pose it is 0.3 to 0.55; of the same picture encoded anew above 0.9.
+    coarser than a twelfth of the face's height, so that light and the head's outline do not count. Of strangers in
+    the same light and pose it is 0.3 to 0.55; of the same picture encoded anew above 0.9.
     """
     x, y, w, h = face
     left, top = max(0, round(x + 0.1 * w)), max(0, round(y + 0.15 * h))
