@@ -1,0 +1,1 @@
+"""What is kept: segments of the anonymised stream, sealed originals, retention, and the audit of it all."""

@@ -1,0 +1,189 @@
+"""Keys: the service's own in its state folder, officers' and the vault's as files that the service never gets."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import tarfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyrage
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from pyrage.x25519 import Identity, Recipient
+
+from anonymizer.errors import ConfigError
+from anonymizer.record import chain, shares
+from anonymizer.statedir import StateDir
+
+SIGNING, SIGNING_PUBLIC, _NEXT = "signing.key", "signing.pub", "signing.next"
+BANK = "bank.key"
+
+
+def signing(state: StateDir, newest: str = "") -> Ed25519PrivateKey:
+    """The signing key; made where there is none. newest: the public key that the audit's last entry put in force:
+    a rotation that a crash interrupted after it is finished here. ConfigError where the key cannot be read."""
+    if newest and (following := _read_signing(state, _NEXT)) and chain.public_text(following) == newest:
+        finish_signing(state)
+    return _read_signing(state, SIGNING) or create_signing(state)
+
+
+def create_signing(state: StateDir) -> Ed25519PrivateKey:
+    """ConfigError where there is one already: only a rotation, which the audit tells of, may replace it."""
+    if (state.path / SIGNING).exists():
+        raise ConfigError(f"{state.path / SIGNING} is there already; `anonymizer keys rotate signing` replaces it")
+    prepare_signing(state)
+    finish_signing(state)
+    key = _read_signing(state, SIGNING)
+    assert key is not None
+    return key
+
+
+def prepare_signing(state: StateDir) -> Ed25519PrivateKey:
+    """Draw the next key and put it on disk, not yet in force."""
+    key = Ed25519PrivateKey.generate()
+    state.write_bytes(_NEXT, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return key
+
+
+def finish_signing(state: StateDir) -> None:
+    """Put the next key in force."""
+    key = _read_signing(state, _NEXT)
+    assert key is not None
+    os.replace(state.path / _NEXT, state.path / SIGNING)
+    state.write_bytes(SIGNING_PUBLIC, chain.public_text(key).encode() + b"\n")
+
+
+def _read_signing(state: StateDir, name: str) -> Ed25519PrivateKey | None:
+    try:
+        key = load_pem_private_key((state.path / name).read_bytes(), None)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{state.path / name} is no key that can be read") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{state.path / name} is no Ed25519 key")
+    return key
+
+
+def create_bank(state: StateDir, *, replace: bool = False) -> Path:
+    """The key that synthetic identities are drawn with, for ``identity.key: file:…``. What was drawn with a key that
+    is replaced cannot be linked to what comes. ConfigError where one is there and may not be replaced."""
+    path = state.path / BANK
+    if path.exists() != replace:
+        what = "is not there; `anonymizer keys create bank` makes it" if replace else "is there already; rotate it"
+        raise ConfigError(f"{path} {what}")
+    state.write_bytes(BANK, secrets.token_hex(32).encode() + b"\n")
+    return path
+
+
+def create_officer(path: Path, state: StateDir) -> str:
+    """An officer's age identity in a new file, as age-keygen writes it; its public key. ConfigError where the file is
+    there, or would lie with the service."""
+    if path.resolve().is_relative_to(state.path.resolve()):
+        raise ConfigError(f"{path} lies in the service's state folder; an officer's key must be out of its reach")
+    identity = Identity.generate()
+    public = str(identity.to_public())
+    _create(path, f"# created: {_now()}\n# public key: {public}\n{identity}\n".encode())
+    return public
+
+
+def create_vault(folder: Path, officers: Sequence[str], threshold: int) -> str:
+    """A vault key whose private half exists only as shares, each sealed to one officer's public key; the public key.
+
+    Writes share-1.age … into the folder, whole or not at all. ConfigError for a recipient that is none, a threshold
+    out of range, or a file that is there.
+    """
+    recipients = [recipient(text) for text in officers]
+    if len(set(officers)) < len(officers):
+        raise ConfigError("an officer is named twice: each share must go to another person")
+    identity = Identity.generate()
+    words = shares.split(identity, threshold, len(officers))
+    written: list[Path] = []
+    try:
+        for number, (share, officer) in enumerate(zip(words, recipients, strict=True), 1):
+            path = folder / f"share-{number}.age"
+            _create(path, pyrage.encrypt(share.encode() + b"\n", [officer], armored=True))
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return str(identity.to_public())
+
+
+def identity(path: Path) -> Identity:
+    """The private key in an age identity file. ConfigError where there is none."""
+    for line in _read(path).decode("ascii", "replace").splitlines():
+        if line and not line.startswith("#"):
+            try:
+                return Identity.from_str(line.strip())
+            except pyrage.IdentityError:
+                break
+    raise ConfigError(f"{path} holds no age identity (AGE-SECRET-KEY-1…)")
+
+
+def share(path: Path, identities: Sequence[Identity]) -> str:
+    """The words of a share: from a file sealed to one of the identities, or written down plainly."""
+    data = _read(path)
+    if data.startswith((b"age-encryption.org/", b"-----BEGIN AGE")):
+        if not identities:
+            raise ConfigError(f"{path} is sealed: name the officer's key with --identity")
+        try:
+            data = pyrage.decrypt(data, list(identities))
+        except pyrage.DecryptError as error:
+            raise ConfigError(f"{path} opens with none of the identities given") from error
+    return data.decode("ascii", "replace").strip()
+
+
+def recipient(text: str) -> Recipient:
+    """ConfigError where the text is no age public key."""
+    try:
+        return Recipient.from_str(text)
+    except pyrage.RecipientError as error:
+        raise ConfigError(f"{text!r} is no age public key (age1…)") from error
+
+
+def backup(state: StateDir, path: Path, recipients: Sequence[str]) -> list[str]:
+    """The state folder's keys as a tar file sealed to the recipients; the names in it. ``age -d FILE | tar x`` opens
+    it. ConfigError where there is nothing to save, or the file is there."""
+    targets = [recipient(text) for text in recipients]
+    packed = io.BytesIO()
+    names = [name for name in (SIGNING, SIGNING_PUBLIC, BANK) if (state.path / name).exists()]
+    if not names:
+        raise ConfigError(f"there are no keys in {state.path}")
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in names:
+            data = _read(state.path / name)
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    _create(path, pyrage.encrypt(packed.getvalue(), targets))
+    return names
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner may read."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise ConfigError(f"{path} is there already; nothing was written") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
