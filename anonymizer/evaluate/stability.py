@@ -111,7 +111,7 @@ class Stability:
         energies = np.array([pair.energies for pair in pairs])
         who = np.array([pair.who for pair in pairs])
         for name, which, how in (
-            ("by the original's motion", 1, "the original's optical flow explains both"),
+            ("by the original's motion", 1, "the original's optical flow explains both, which favours the original"),
             ("by its own motion", 2, "each clip's own optical flow explains it"),
         ):
             sums = np.array([energies[who == one].sum(0) for one in np.unique(who)])

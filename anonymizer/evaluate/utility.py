@@ -25,6 +25,13 @@ LARGE = 48
 """Pixels from which they are reliable: figures of larger faces are given apart."""
 
 FOUND_FROM = 40
+
+FACES, PAINTED = "the faces", "the paint"
+_AREAS = {
+    FACES: "the known faces, grown by their own size: what was painted elsewhere without need counts",
+    PAINTED: "the known faces and all that the report says was painted: what the codec lost",
+}
+
 SIDE = 112
 
 
@@ -46,7 +53,7 @@ class Utility:
         self._landmarks = landmarks
         self._faces: list[_Face] = []
         self._found: list[tuple[str, str, bool]] = []  # who, method, whether
-        self._outside: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._outside: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
         self._sheet = Sheet(seed)
 
     def see(self, scene: Scene) -> None:
@@ -72,16 +79,18 @@ class Utility:
                 )  # fmt: skip
 
     def _rest(self, scene: Scene) -> None:
-        """The picture outside the faces: the known ones grown by their size, and what the report says was painted."""
+        """The picture outside the known faces, grown by their size; and outside all that was painted as well."""
+        if scene.done is not None and scene.done.whole:
+            return
         places = [boxes.grown(s.known.box, 1.0) for s in scene.subjects]
+        areas = {FACES: places}
         if scene.done is not None:
-            if scene.done.whole:
-                return
-            places += [boxes.grown(face.box, 0.25) for face in scene.done.faces]
-        faces = boxes.mask(places, scene.original.width, scene.original.height)
-        measured = pixels.elsewhere(scene.original.y, scene.anonymised.y, faces)
-        if measured is not None:
-            self._outside[scene.clip.name].append(measured)
+            areas[PAINTED] = [*places, *(boxes.grown(face.box, 0.25) for face in scene.done.faces)]
+        for name, chosen in areas.items():
+            away = boxes.mask(chosen, scene.original.width, scene.original.height)
+            measured = pixels.elsewhere(scene.original.y, scene.anonymised.y, away)
+            if measured is not None:
+                self._outside[scene.clip.name, name].append(measured)
 
     def section(self) -> Section:
         out = Section(
@@ -101,16 +110,16 @@ class Utility:
             if kind in ("replace", UNREPORTED):
                 _expressions(out, _word(kind), faces)
             _sharp(out, _word(kind), faces)
-        for name, measured in self._outside.items():
+        for (clip, area), measured in self._outside.items():
             squared, shifted = np.mean(measured, 0)
             psnr = float(10 * np.log10(255**2 / max(float(squared), 1e-9)))
-            how = "Luma outside the known faces, grown by their own size, and what the report says was painted"
-            out.figure("outside, PSNR", name, psnr, "dB", len(measured), f"{how}.")
+            how = f"Luma outside {_AREAS[area]}"
+            out.figure(f"outside {area}, PSNR", clip, psnr, "dB", len(measured), f"{how}.")
+            how += f": blocks of {pixels.BLOCK} px whose mean moved by more than {pixels.SHIFTED} grey levels"
+            blocks = 100 * float(shifted)
             out.figure(
-                "outside, changed blocks", name, 100 * float(shifted), "%", len(measured),
-                f"{how}: blocks of {pixels.BLOCK} px whose mean moved by more than {pixels.SHIFTED} grey levels. "
-                "Codecs keep means.",
-            )  # fmt: skip
+                f"outside {area}, changed blocks", clip, blocks, "%", len(measured), f"{how}. Codecs keep means."
+            )
         out.sheets = self._sheet.sheets()
         return out
 
@@ -126,6 +135,8 @@ def _expressions(out: Section, kind: str, faces: list[_Face]) -> None:
             "landmark error, of the eye distance", of, rate(expression.distance(a, b), who),
             "Mean distance of brows, eyes, nose and lips between both clips.",
         )  # fmt: skip
+        middle = 100 * float(np.median(expression.distance(a, b)))
+        out.figure("landmark error, median", of, middle, "%", len(a), "The same, median over faces.")
         turned = np.abs((pose_of(after) - pose_of(before) + 180) % 360 - 180)
         for axis, name in enumerate(("yaw", "pitch", "roll")):
             out.number(f"head pose error, {name}", of, rate(turned[:, axis], who), "Mean absolute difference.", "°")

@@ -68,8 +68,8 @@ def test_all_of_it_on_a_clip_that_is_redacted_first(
     said = figures(tmp_path)
     assert said["covered", "all faces"]["value"] > 80 and said["covered", "all faces"]["count"] > 10
     assert said["untouched", "faces of 20 px and more"]["value"] < 20
-    assert said["outside, PSNR", "street"]["value"] > 35
-    assert said["outside, changed blocks", "street"]["value"] < 1
+    assert said["outside the paint, PSNR", "street"]["value"] > 35
+    assert said["outside the paint, changed blocks", "street"]["value"] < 1
     assert said["temporal energy, by the original's motion", "solid, all"]["count"] >= 3
     page = (tmp_path / "evaluation.html").read_text()
     assert page.count("data:image/jpeg") >= 1 and "SHA-256" in page
@@ -86,7 +86,7 @@ def test_a_clip_that_nobody_anonymised_is_found_out(clip: Path, judges: list[str
     assert said["landmark error, of the eye distance", "unreported"]["value"] == 0
     assert said["same frame, rank-1", "omz-0095, unreported"]["value"] > 80
     assert said["temporal energy, by the original's motion", "unreported, all"]["value"] == pytest.approx(1)
-    assert said["outside, PSNR", "street"]["value"] > 100
+    assert said["outside the faces, PSNR", "street"]["value"] > 100
     assert not any(name == "covered" for name, _ in said)  # nobody reported, so nobody claims
     assert "data:image/jpeg" not in (tmp_path / "out" / "evaluation.html").read_text()  # no face that is not hidden
 
