@@ -6,17 +6,27 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Machines are busy: a slow example is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+SHARED = Path(os.environ.get("ANONYMIZER_SHARED", ROOT.parent / "shared")).resolve()
+if (SHARED / "models").is_dir():
+    # As if yunet_n had been fetched: what the tests of the whole judge is the frame path. The own detector has its own.
+    os.environ.setdefault("ANONYMIZER_MODELS", str(SHARED / "models"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared footage, labels and models; the test is skipped where it is absent, and fails in CI."""
-    folder = Path(os.environ.get("ANONYMIZER_SHARED", ROOT.parent / "shared"))
-    if not (folder / "labels").is_dir():
-        reason = f"needs the shared footage, which is not at {folder}; set ANONYMIZER_SHARED"
+    if not (SHARED / "labels").is_dir():
+        reason = f"needs the shared footage, which is not at {SHARED}; set ANONYMIZER_SHARED"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return folder
+    return SHARED
