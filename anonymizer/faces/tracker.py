@@ -3,8 +3,8 @@
 The tracker serves privacy first, so doubt covers. In short:
 
 - A track is a list of sightings (time, box, score, points). Where its face is at any time follows from them alone:
-  between two sightings by interpolation, before the first and after the last by the velocity of the nearest ones
-  (``Track.state_at``). The farther in time the nearest sighting, the larger the box (``Track.box_at``).
+  between two sightings by a line through those around it, before the first and after the last by the velocity of the
+  nearest ones (``Track.state_at``). The farther in time the nearest sighting, the larger the box (``Track.box_at``).
 - ``Tracker.update`` takes the detections of one pass. Strong ones are paired with tracks first, then weak ones with the
   tracks that are left; what remains begins new tracks if it is not too weak.
 - A track never seen well is dropped when passes that looked for it did not find it again, too often.
@@ -79,7 +79,7 @@ class Track:
 
     sightings: oldest first. seen: how many there ever were. misses: passes that looked for the face since its last
     sighting, and did not find it; missed: all of them. traced: whether it was followed into the past. best: its highest
-    score. entering, leaving: pixels a second at the first and at the last sighting.
+    score. start, end: where it was at the first and at the last sighting; entering, leaving: pixels a second there.
     """
 
     number: int
@@ -89,6 +89,8 @@ class Track:
     missed: int = 0
     traced: bool = False
     best: float = 0.0
+    start: State = (0.0, 0.0, 0.0, 0.0)
+    end: State = (0.0, 0.0, 0.0, 0.0)
     entering: tuple[float, float] = (0.0, 0.0)
     leaving: tuple[float, float] = (0.0, 0.0)
 
@@ -97,15 +99,15 @@ class Track:
         self.seen += 1
         self.misses = 0
         self.best = max(self.best, sighting.score)
-        self.leaving = _velocity(self.sightings, self.last)
+        self.end, self.leaving = self._smoothed(self.last), _velocity(self.sightings, self.last)
         if self.last - self.first <= VELOCITY_SPAN:
-            self.entering = _velocity(self.sightings, self.first)
+            self.start, self.entering = self._smoothed(self.first), _velocity(self.sightings, self.first)
 
     def extend_back(self, sighting: Sighting) -> None:
         """Put an older sighting before the first."""
         self.sightings.insert(0, sighting)
         self.seen += 1
-        self.entering = _velocity(self.sightings, self.first)
+        self.start, self.entering = self._smoothed(self.first), _velocity(self.sightings, self.first)
 
     @property
     def first(self) -> float:
@@ -129,15 +131,30 @@ class Track:
 
     def state_at(self, time: float) -> State:
         """Where the face is at ``time``."""
+        if self.first <= time <= self.last:
+            return self._smoothed(time)
+        late = time > self.last
+        (x, y, width, height), (vx, vy) = (self.end, self.leaving) if late else (self.start, self.entering)
+        drift = _drift(time - (self.last if late else self.first))
+        return x + vx * drift, y + vy * drift, width, height
+
+    def _smoothed(self, time: float) -> State:
+        """The line through the sightings around ``time``, fitted by weighted least squares: the nearer the heavier.
+
+        Where fewer than three are near, that is the interpolation between the sightings before and after.
+        """
         before, after = self.around(time)
-        x, y, width, height = before.state
-        if before.time <= time < after.time:
-            share = (time - before.time) / (after.time - before.time)
-            x, y, width, height = (a + (b - a) * share for a, b in zip(before.state, after.state, strict=True))
-        elif time != before.time:
-            vx, vy = self.leaving if time > before.time else self.entering
-            drift = _drift(time - before.time)
-            x, y = x + vx * drift, y + vy * drift
+        near = [(s.time - time, s) for s in self.sightings if abs(s.time - time) < SMOOTHING]
+        if len(near) < 3:
+            near = [(s.time - time, s) for s in (before, after)]
+        reach = max(SMOOTHING, *(1.01 * abs(dt) for dt, _ in near))
+        weights = [s.score * (1 - abs(dt) / reach) for dt, s in near]
+        total = sum(weights)
+        centre = sum(w * dt for w, (dt, _) in zip(weights, near, strict=True)) / total
+        spread = sum(w * (dt - centre) ** 2 for w, (dt, _) in zip(weights, near, strict=True)) + 1e-9
+        # The fitted line at dt = 0 is a weighted sum of the sightings.
+        shares = [w / total - w * (dt - centre) * centre / spread for w, (dt, _) in zip(weights, near, strict=True)]
+        x, y, width, height = (sum(k * s.state[i] for k, (_, s) in zip(shares, near, strict=True)) for i in range(4))
         return x, y, width, height
 
     def box_at(self, time: float, settings: TrackerSettings) -> Box:
@@ -163,6 +180,8 @@ class Track:
 
 VELOCITY_SPAN = 0.5
 """Seconds of sightings from which a velocity is taken."""
+SMOOTHING = 0.3
+"""Seconds around a time whose sightings place the face: boxes tremble, faces move evenly for so long."""
 
 
 def _drift(dt: float) -> float:
