@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -182,43 +182,33 @@ def tell_known(out: Section, name: str, of: str, known: Known, how: str, what: s
 
 
 def diversity(
-    out: Section, recognisers: Sequence[Recogniser], replaced: Sequence[Sample], portraits: dict[str, F32]
+    out: Section,
+    recognisers: Sequence[Recogniser],
+    replaced: Sequence[Sample],
+    portraits: dict[str, F32],
+    *,
+    pooled: bool = True,
 ) -> None:
-    """Whether different people get different faces. portraits: similarities of different portraits, by recogniser."""
+    """Whether different people get different faces. portraits: similarities of different portraits, by recogniser.
+
+    pooled: a person's faces are all of one identity, so that their mean tells more of it; otherwise each is its own.
+    """
     for recogniser in recognisers:
         if not replaced:
             continue
         faces, who = triple(replaced, recogniser.name), names(replaced)
         if len(np.unique(who)) < 3:
             continue
-        mean, people = reidentify.enrol(faces.anonymised, who)
-        between = reidentify.between(mean, people)
-        series = [
-            ("replaced faces", between),
-            ("their originals", reidentify.between(*reidentify.enrol(faces.original, who))),
-        ]
+        series = []
+        for label, embeddings in (("replaced faces", faces.anonymised), ("their originals", faces.original)):
+            chosen, people = reidentify.enrol(embeddings, who) if pooled else (embeddings, who)
+            series.append((label, reidentify.between(chosen, people)))
         reference = portraits.get(recogniser.name)
         if reference is not None:
             series.append(("portraits", reference))
         for label, values in series:
             of = f"{recogniser.name}, {label}"
-            how = "Cosine between different people's mean embeddings; the number behind counts pairs"
+            how = f"Cosine between different people's {'mean embeddings' if pooled else 'faces'}, counted in pairs"
             out.figure("diversity, median similarity", of, float(np.median(values)), "", len(values), f"{how}.")
             out.figure("diversity, 95th percentile", of, float(np.quantile(values, 0.95)), "", len(values), f"{how}.")
         out.plots.append(plot.histogram(f"{recogniser.name}: similarity of different people", series, -0.5, 1))
-
-
-@dataclass(slots=True)
-class Releases:
-    """Anonymised embeddings of the same people from two redactions that share nothing but the people."""
-
-    who: NDArray[np.str_]
-    first: dict[str, F32] = field(default_factory=dict)
-    second: dict[str, F32] = field(default_factory=dict)
-
-
-def tell_linkage(out: Section, recogniser: str, of: str, releases: Releases, how: str) -> None:
-    """Whether a person's faces in two releases can be told to be one person's."""
-    gallery, people = reidentify.enrol(releases.first[recogniser], releases.who)
-    known = reidentify.enrolled(releases.second[recogniser], releases.who, gallery, people)
-    tell_known(out, "linkage of releases", f"{recogniser}, {of}", known, how, "person of the other release")

@@ -19,7 +19,7 @@ from anonymizer.config import Config
 from anonymizer.errors import SourceError
 from anonymizer.evaluate import attack, boxes, identity, reidentify
 from anonymizer.evaluate.figure import Section
-from anonymizer.evaluate.identity import Releases, Sample, greyed, sample
+from anonymizer.evaluate.identity import Sample, greyed, sample
 from anonymizer.evaluate.recogniser import Recogniser
 from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED
 from anonymizer.faces.detectors import Detector
@@ -176,7 +176,7 @@ def section(
             identity.tell_trained(out, recogniser.name, kind, chosen)
     _parrots(out, photos, recognisers, config, {str(method): first_release})
     _releases(out, photos, recognisers, config, first_release)
-    identity.diversity(out, recognisers, [s for s in first_release if s.method == "replace"], portraits)
+    identity.diversity(out, recognisers, [s for s in first_release if s.method == "replace"], portraits, pooled=False)
     return out
 
 
@@ -217,21 +217,20 @@ def _releases(
         both = [(a, b) for a, b in zip(one, two, strict=True) if a.method == b.method == "replace"]
         # Pictures alternate, so that no picture is compared with itself.
         pairs = [(a, b) for a, b in both if a.order % 2 == 0], [(a, b) for a, b in both if a.order % 2 == 1]
-        people = sorted({a.who for a, _ in pairs[0]} & {b.who for _, b in pairs[1]})
-        if len(people) < 2:
+        one, two = [a for a, _ in pairs[0]], [b for _, b in pairs[1]]
+        if min(len({face.who for face in side}) for side in (one, two)) < 2:
             continue
-        releases = Releases(np.array(people))
+        how = "Two redactions under keys drawn anew, different pictures in each; replaced faces only."
         for recogniser in recognisers:
-            sides = (releases.first, releases.second)
-            for side, chosen, which in zip(sides, pairs, (0, 1), strict=True):
-                faces = [pair[which] for pair in chosen if pair[which].who in people]
-                mean, order = reidentify.enrol(
-                    identity.triple(faces, recogniser.name).anonymised, identity.names(faces)
-                )
-                assert list(order) == people
-                side[recogniser.name] = mean
-            how = "Two redactions under keys drawn anew, different pictures in each; replaced faces only."
-            identity.tell_linkage(out, recogniser.name, f"scope {scope}", releases, how)
+            faces = identity.triple(one, recogniser.name), identity.triple(two, recogniser.name)
+            kinds = {f"scope {scope}": [face.anonymised for face in faces]}
+            if scope is Scope.TRACK:  # the control is the same for all scopes
+                kinds["control"] = [face.control for face in faces]
+            for kind, (enrolled, probes) in kinds.items():
+                gallery, people = reidentify.enrol(enrolled, identity.names(one))
+                known = reidentify.enrolled(probes, identity.names(two), gallery, people)
+                of = f"{recogniser.name}, {kind}"
+                identity.tell_known(out, "linkage of releases", of, known, how, "person of the other release")
 
 
 def portrait_similarities(
