@@ -44,6 +44,7 @@ def _rooms() -> list[ModuleType]:
     from anonymizer.demo import command as demo_command
     from anonymizer.evaluate import command as evaluate_command
     from anonymizer.policy import commands as rules_command
+    from anonymizer.record import command as record_command
 
     return [
         redact_command,
@@ -53,6 +54,7 @@ def _rooms() -> list[ModuleType]:
         rules_command,
         enroll_command,
         identities_command,
+        record_command,
         registry_command,
         evaluate_command,
     ]

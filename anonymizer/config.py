@@ -13,6 +13,7 @@ from anonymizer.ingest.camera import SourceSettings
 from anonymizer.publish.encoder import EncoderSettings
 from anonymizer.publish.live import LiveSettings, SubSettings
 from anonymizer.publish.settings import RtspSettings
+from anonymizer.record.settings import RecordSettings
 from anonymizer.settings import Secret, Wrong, setting
 from anonymizer.web.settings import HttpSettings
 
@@ -116,6 +117,7 @@ class CameraSettings:
     audio: Literal["drop", "pass"] = setting(
         "Audio", default="drop", description="Voices tell on people; passed on, they wait as long as the pictures do"
     )
+    record: RecordSettings = setting("Recording", default=RecordSettings())
 
 
 @dataclass(frozen=True, kw_only=True)

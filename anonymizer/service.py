@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -27,6 +28,8 @@ from anonymizer.link import MAIN, SUB, Order
 from anonymizer.policy.overlay import fingerprint
 from anonymizer.publish import Stream, User
 from anonymizer.publish.server import AccessEvent, Server
+from anonymizer.record.audit import Audit
+from anonymizer.record.recorder import Recorder
 from anonymizer.statedir import StateDir, default_path
 from anonymizer.supervisor import Supervisor
 from anonymizer.web.server import HttpServer, View
@@ -50,14 +53,17 @@ class Service:
         self.settings = settings
         self.path = path
         state = StateDir(Path(settings.state_dir) if settings.state_dir else default_path())
-        self.control = Control(settings, state, self._changed_rules)
+        self.audit = Audit(state)
+        self.recorder = Recorder(state, self._recorded)
+        self.control = Control(settings, state, lambda what, said: self.audit.note(what, **said))
         self._enrolment = Enrolment(state)
         self.rtsp = Server(settings.rtsp, audit=self._access)
         self.http = HttpServer(settings.http, _Proxy(self), audit=self._access, guesses=self.rtsp.guesses)
         self.cameras: dict[str, Supervisor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._mqtt: MqttClient | None = None
-        self._stills: asyncio.Task[None] | None = None
+        self._others: list[asyncio.Task[None]] = []
+        self._recording: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
         """Set once everything listens and the workers are started."""
@@ -75,6 +81,7 @@ class Service:
             self._start_mqtt(loop)
             for name in self.settings.cameras:
                 self._start(name)
+            self.audit.note("service started", cameras=list(self.settings.cameras))
             _tell_systemd("READY=1")
             self.ready.set()
             await self._stop.wait()
@@ -90,12 +97,17 @@ class Service:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        if self._stills is not None:
-            self._stills.cancel()
+        await self.recorder.stop()
+        for other in (*self._others, self._recording):
+            if other is not None:
+                other.cancel()
         await self.http.stop()
         await self.rtsp.stop()
         if self._mqtt is not None:
             self._mqtt.stop(1.0)
+        with contextlib.suppress(AnonymizerError):
+            self.audit.note("service stopped")
+        self.audit.close()
 
     # Cameras
 
@@ -108,6 +120,10 @@ class Service:
         for stream in streams.values():
             self.rtsp.mount(stream.name, stream, users)
         self.cameras[name] = Supervisor(name, streams, lambda epoch: self._spec(name, epoch), self)
+        if camera.record.enabled:
+            self.recorder.add(name, streams[MAIN], camera.record, lambda: self.cameras[name].clock)
+            if self._recording is None:  # its process costs memory that a mere proxy need not spend
+                self._recording = asyncio.create_task(self.recorder.run(), name="recorder")
 
     def _users(self, name: str) -> tuple[User, ...]:
         return tuple(User(user, password.reveal()) for user, password in self.settings.cameras[name].users.items())
@@ -167,6 +183,7 @@ class Service:
             await self.cameras[name].stop()
             self._tasks.pop(name).cancel()
             self.cameras.pop(name)
+            self.recorder.remove(name)
             for path in (name, f"{name}/sub"):
                 self.rtsp.unmount(path)
         for name in [n for n in old.cameras if n not in new.cameras]:
@@ -184,10 +201,13 @@ class Service:
     # Listener of the workers
 
     def event(self, camera: str, event: dict[str, Any]) -> None:
+        self.recorder.event(camera, event)
         if self._mqtt is not None:
             self._mqtt.send(self._mqtt.topics.event(event))
 
     def changed(self, camera: str, state: CameraState) -> None:
+        if state.degraded or not state.online:
+            self.audit.often("picture degraded" if state.online else "camera away", camera=camera, reason=state.reason)
         if self._mqtt is not None:
             self._mqtt.send(*self._mqtt.topics.states(camera, state))
 
@@ -196,9 +216,11 @@ class Service:
 
     def _access(self, event: AccessEvent) -> None:
         log.info("%s %s from %s: %s", event.kind, event.user or "nobody", event.address, event.path)
+        self.audit.often(f"access {event.kind}", user=event.user, address=event.address, path=event.path)
 
-    def _changed_rules(self, what: str, particulars: dict[str, Any]) -> None:
-        log.warning("%s: %s", what, particulars)
+    def _recorded(self, camera: str, what: str, said: dict[str, Any]) -> None:
+        log.warning("%s: %s: %s", camera, what, said)
+        self.audit.often(what, camera=camera, **said)
 
     # What the HTTP server asks
 
@@ -232,7 +254,7 @@ class Service:
         self._announce(list(self.settings.cameras))
         home = mqtt.homeassistant
         if home.discovery and home.still_interval:
-            self._stills = asyncio.create_task(self._send_stills(home.still_interval))
+            self._others.append(asyncio.create_task(self._send_stills(home.still_interval)))
 
     def _topics(self) -> Topics:
         assert self.settings.mqtt is not None

@@ -329,6 +329,9 @@ class _Process:
         for camera in self._cameras.values():
             self._guarded(camera, camera.segmenter.close)
             self._list(camera)
+        if self._catalogue is not None:
+            self._catalogue.close()
+        self._service.close()
 
     def _take(self, message: link.Message) -> None:
         if message.kind is Kind.STOP:
