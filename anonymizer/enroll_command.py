@@ -34,11 +34,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     enrolled = commands.add_parser("enrolled", help="who is enrolled, and until when")
     enrolled.set_defaults(command=_list)
     for one in (enroll, revoke, enrolled):
-        one.add_argument("--state-dir", type=Path, help="default: the service's own")
+        one.add_argument("--state", type=Path, metavar="FOLDER", help="the service's state folder; default: its own")
 
 
 def _enrolment(given: argparse.Namespace) -> Enrolment:
-    return Enrolment(StateDir(given.state_dir or default_path()))
+    return Enrolment(StateDir(given.state or default_path()))
 
 
 def _enroll(given: argparse.Namespace) -> int:

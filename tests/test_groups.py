@@ -201,7 +201,7 @@ def test_enrolling_and_revoking_from_the_command_line(
     )
     cv2.imwrite(str(photo), canvas)
     recogniser = shared / "models" / "omz_face-reidentification-retail-0095.onnx"
-    state = ["--state-dir", str(tmp_path / "state")]
+    state = ["--state", str(tmp_path / "state")]
     enroll = ["enroll", "anna", str(photo), "--group", "staff", "--consent", "file 7", "--recogniser", str(recogniser)]
     assert cli.main([*enroll, "--expires", str(TOMORROW), *state]) == 0
     assert cli.main(["enrolled", *state]) == 0

@@ -45,9 +45,9 @@ def test_segments_play_and_the_audit_holds(shared: Path, tmp_path: Path) -> None
         pictures += int(told.stdout.split(",")[0])
     assert pictures > 120
     listed = subprocess.run(
-        [sys.executable, "-m", "anonymizer.cli", "recordings", "list", "--state-dir", str(tmp_path / "state")],
+        [sys.executable, "-m", "anonymizer.cli", "recordings", "list", "--state", str(tmp_path / "state")],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert listed.stdout.count("gate") >= 2
     key = str(tmp_path / "state" / "signing.pub")
-    assert cli.main(["audit", "verify", "--state-dir", str(tmp_path / "state"), "--trust", key]) == 0
+    assert cli.main(["audit", "verify", "--state", str(tmp_path / "state"), "--trust", key]) == 0
