@@ -11,18 +11,23 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyrage
 
+from anonymizer.ingest.clock import CameraClock
 from anonymizer.publish.access_unit import Codec, parameter_sets, split
 from anonymizer.record import mp4
 from anonymizer.record.catalogue import File
 from anonymizer.record.mp4 import CLOCK, Audio, Run, Sample, Video
+
+if TYPE_CHECKING:
+    import av
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +70,38 @@ class VaultWriter:
         self._sounds: list[tuple[float, bytes]] = []
         self._origin: float | None = None
         self._bytes = 0
+        self._early: tuple[bytes, bool] | None = None
         self._queue: queue.Queue[_Fragment | None] = queue.Queue(_WAITING)
         self._problem = ""
         self._thread = threading.Thread(target=self._seal_all, name="vault", daemon=True)
         self._thread.start()
+
+    def open(self, video: av.VideoStream, sound: av.AudioStream | None) -> None:
+        """A connection begins; ``packet`` takes what it brings, undecoded."""
+        audio = None
+        if sound is not None and (named := AUDIO_CODECS.get(sound.codec_context.name)):
+            context = sound.codec_context
+            audio = Audio(named, context.sample_rate, context.channels, bytes(context.extradata or b""))
+        of = video.codec_context
+        self._early = None
+        self.connected(of.name, of.width, of.height, bytes(of.extradata or b""), of.pix_fmt or "", audio)
+
+    def packet(self, packet: av.Packet[Any], clock: CameraClock) -> None:
+        """A packet of one of the connection's streams, as it was read."""
+        if packet.size == 0 or packet.time_base is None:
+            return
+        if packet.pts is None:  # as the first packet of RTSP often is: it lies just before the next
+            self._early = (bytes(packet), bool(packet.is_keyframe)) if packet.stream.type == "video" else None
+            return
+        present, wall = clock.at(float(packet.pts * packet.time_base), time.time())
+        if packet.stream.type == "audio":
+            self.sound(bytes(packet), present)
+            return
+        decode = present - float((packet.pts - (packet.pts if packet.dts is None else packet.dts)) * packet.time_base)
+        if self._early is not None:
+            (data, key), self._early = self._early, None
+            self.picture(Picture(data, key, decode - 0.04, present - 0.04, wall - 0.04), clock.source)
+        self.picture(Picture(bytes(packet), bool(packet.is_keyframe), decode, present, wall), clock.source)
 
     def connected(
         self, codec: str, width: int, height: int, extradata: bytes, pix_fmt: str, audio: Audio | None
@@ -96,6 +129,8 @@ class VaultWriter:
             lasted = picture.decode - first.decode
             if (picture.key and lasted >= _SHORTEST) or not 0 <= lasted < _LONGEST or self._bytes > _MOST_BYTES:
                 self._cut(picture.decode if 0 <= lasted < 2 * _LONGEST else None, clock)
+                if lasted < 0:
+                    self._origin = None
         if self._origin is None:
             if not picture.key:
                 return
@@ -103,9 +138,9 @@ class VaultWriter:
         self._pictures.append(picture)
         self._bytes += len(picture.data)
 
-    def sound(self, data: bytes, time: float) -> None:
+    def sound(self, data: bytes, seconds: float) -> None:
         if self._audio is not None and self._origin is not None and len(self._sounds) < 1000:
-            self._sounds.append((time, data))
+            self._sounds.append((seconds, data))
 
     def flush(self, clock: str = "") -> None:
         """The connection ended: seal what waits."""
@@ -148,8 +183,8 @@ class VaultWriter:
         while (fragment := self._queue.get()) is not None:
             try:
                 told = self._seal(fragment)
-            except (OSError, pyrage.EncryptError) as error:
-                self._say(f"originals cannot be written: {getattr(error, 'strerror', None) or error}")
+            except Exception as error:  # what a hostile camera sends must not end the sealing of what comes after it
+                self._say(f"originals cannot be written: {getattr(error, 'strerror', None) or error!r}")
                 continue
             self._say("")
             self._tell(told)
@@ -209,8 +244,8 @@ class _Fragment:
 
     def _heard(self, audio: Audio) -> Iterator[Run]:
         """Each packet of sound is a run of its own, at its own time."""
-        for time, data in self.sounds:
-            at = round((time - self.origin) * audio.rate)
+        for moment, data in self.sounds:
+            at = round((moment - self.origin) * audio.rate)
             if at < 0:
                 continue
             if audio.codec == "aac":

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pyrage
 import pytest
 from pyrage.x25519 import Identity
 
 from anonymizer.errors import ConfigError
+from anonymizer.ingest.clock import CameraClock
 from anonymizer.publish.access_unit import split
 from anonymizer.record import audit, holds, keys, mp4, retention, shares, unseal, vault
 from anonymizer.record.audit import AuditError, AuditFile
@@ -21,6 +23,7 @@ from anonymizer.record.mp4 import Audio
 from anonymizer.record.settings import RecordSettings, VaultSettings
 from anonymizer.record.vault import Picture, VaultWriter
 from anonymizer.statedir import StateDir
+from tests import videos
 from tests.record import units
 
 END = units.WALL + 1e6
@@ -92,6 +95,48 @@ def test_the_age_tool_opens_them_and_no_key_of_the_service_does(tmp_path: Path, 
     for path in tried:
         done = subprocess.run(["age", "-d", "-i", str(path), file.path], capture_output=True, check=False)
         assert done.returncode and not done.stdout
+
+
+def test_a_cameras_own_packets_survive_b_frames_and_a_first_one_without_time(tmp_path: Path, state: StateDir) -> None:
+    source = videos.write(tmp_path / "camera.ts", count=100, options={"bf": "2", "g": "40"})
+    officer = Identity.generate()
+    told: list[dict[str, Any]] = []
+    writer = VaultWriter([str(officer.to_public())], tmp_path / "vault", "gate", told.append)
+    clock = CameraClock()
+    with av.open(str(source)) as container:
+        writer.open(container.streams.video[0], None)
+        for number, packet in enumerate(container.demux(video=0)):
+            if number == 0:
+                packet.pts = packet.dts = None
+            writer.packet(packet, clock)
+    writer.close()
+    assert sum(t["frames"] for t in told) == 100 and len(told) == 3
+    with Catalogue(state.path) as catalogue:
+        for t in told:
+            catalogue.add(
+                File("fragment", *(t[k] for k in ("camera", "path", "start", "stop", "clock", "bytes", "sha256")))
+            )
+        result = unseal.Opened()
+        opened = unseal.fragments(AuditFile(state), catalogue, "gate", 0, 9e9, officer, "why", 5.0, result.damaged)
+        unseal.save(opened, tmp_path / "out", result)
+    with av.open(str(source)) as a, av.open(str(result.files[0])) as b:
+        want, got = list(a.decode(video=0)), list(b.decode(video=0))
+    assert len(got) == 100
+    assert all(np.array_equal(x.to_ndarray(), y.to_ndarray()) for x, y in zip(want, got, strict=True))
+    assert np.diff([float(frame.time or 0) for frame in got[1:]]) == pytest.approx(0.04, abs=1e-3)
+
+
+def test_hostile_packets_do_not_end_the_sealing(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    writer = VaultWriter([str(Identity.generate().to_public())], tmp_path, "gate", told.append)
+    writer.connected("h264", 192, 144, b"", "yuv420p", None)
+    hostile = b"\0\0\1\x67\0\0\1\x67" + b"\x67" * 70_000 + b"\0\0\1\x68\1\2\3\0\0\1\x65"
+    for number in range(4):
+        writer.picture(Picture(hostile, True, number, number, number), "camera")
+    for unit in units.video(60):
+        writer.picture(Picture(unit.data, unit.key, 10 + unit.time, 10 + unit.time, unit.wall), "camera")
+    writer.close()
+    assert any("problem" in t for t in told) and [t["frames"] for t in told if "frames" in t][-2:] == [50, 10]
 
 
 def test_no_byte_of_the_original_lies_on_disk(tmp_path: Path) -> None:
