@@ -81,8 +81,8 @@ class IdentitySettings:
     key: Secret | None = setting(
         "Bank key",
         default=None,
-        description="Secret from which the new faces are drawn, 32 hexadecimal digits or more. Without it a new one is "
-        "drawn at each start, and nothing links one start's faces with another's",
+        description="Secret from which the new faces are drawn, 32 hexadecimal digits or more. Without it the one of "
+        "`anonymizer keys create bank` is taken, else one drawn at each start: then nothing links two starts' faces",
         example="env:ANONYMIZER_BANK_KEY",
     )
     model: str = setting("Face model", default="auto", description="A face model file, or auto: our own")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import Frame, Planes
 from anonymizer.groups import Enrolment, Member
 from anonymizer.ingest.file import FileSource
+from anonymizer.record.audit import AuditFile
 from anonymizer.statedir import StateDir, default_path
 
 _LONGEST = 1280
@@ -37,8 +39,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         one.add_argument("--state", type=Path, metavar="FOLDER", help="the service's state folder; default: its own")
 
 
-def _enrolment(given: argparse.Namespace) -> Enrolment:
-    return Enrolment(StateDir(given.state or default_path()))
+def _state(given: argparse.Namespace) -> StateDir:
+    return StateDir(given.state or default_path())
 
 
 def _enroll(given: argparse.Namespace) -> int:
@@ -57,7 +59,10 @@ def _enroll(given: argparse.Namespace) -> int:
             raise ConfigError(f"{photo}: the face cannot be aligned; take another photograph")
         embeddings.append(tuple(map(float, embedding)))
     member = Member(given.name, given.group, given.consent, given.expires, recogniser.name, tuple(embeddings))
-    _enrolment(given).enroll(member)
+    state = _state(given)
+    Enrolment(state).enroll(member)
+    said = {"member": given.name, "group": given.group, "consent": given.consent, "expires": str(given.expires)}
+    AuditFile(state).append((time.time(), "enrolled", said))
     print(f"{given.name} is enrolled in {given.group} until {given.expires}; reload the service to make it known")
     return 0
 
@@ -71,13 +76,15 @@ def _picture(photo: Path) -> Planes:
 
 
 def _revoke(given: argparse.Namespace) -> int:
-    _enrolment(given).revoke(given.name)
+    state = _state(given)
+    Enrolment(state).revoke(given.name)
+    AuditFile(state).append((time.time(), "enrolment revoked", {"member": given.name}))
     print(f"{given.name}'s data are deleted; reload the service to make it forget them")
     return 0
 
 
 def _list(given: argparse.Namespace) -> int:
-    for member in _enrolment(given).members():
+    for member in Enrolment(_state(given)).members():
         state = "expired" if member.expires < date.today() else "valid"
         print(f"{member.name}\t{member.group}\tuntil {member.expires} ({state})\tconsent {member.consent}")
     return 0

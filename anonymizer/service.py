@@ -29,7 +29,9 @@ from anonymizer.policy.overlay import fingerprint
 from anonymizer.publish import Stream, User
 from anonymizer.publish.server import AccessEvent, Server
 from anonymizer.record.audit import Audit
+from anonymizer.record.keys import BANK
 from anonymizer.record.recorder import Recorder
+from anonymizer.settings import Secret
 from anonymizer.statedir import StateDir, default_path
 from anonymizer.supervisor import Supervisor
 from anonymizer.web.server import HttpServer, View
@@ -53,6 +55,7 @@ class Service:
         self.settings = settings
         self.path = path
         state = StateDir(Path(settings.state_dir) if settings.state_dir else default_path())
+        self._state = state
         self.audit = Audit(state)
         self.recorder = Recorder(state, self._recorded)
         self.control = Control(settings, state, lambda what, said: self.audit.note(what, **said))
@@ -132,7 +135,11 @@ class Service:
         self._tasks[name] = asyncio.create_task(self.cameras[name].run(), name=name)
 
     def _spec(self, name: str, epoch: int) -> Spec:
-        return Spec(name, self.settings, epoch, self._word(name))
+        settings, bank = self.settings, self._state.path / BANK
+        if settings.identity.key is None and bank.is_file():
+            identity = replace(settings.identity, key=Secret(f"file:{bank}"))
+            settings = replace(settings, identity=identity)
+        return Spec(name, settings, epoch, self._word(name))
 
     def _word(self, name: str) -> Order:
         """What holds on a camera now."""

@@ -20,6 +20,7 @@ from anonymizer.groups import Enrolment, Gallery, Member
 from anonymizer.ingest.picture import Picture
 from anonymizer.policy import Policy, load
 from anonymizer.recognition import Recognition
+from anonymizer.record import audit
 from anonymizer.statedir import StateDir
 from anonymizer.synthesis.bank import Bank, FaceModel
 from anonymizer.synthesis.preview import View, picture
@@ -208,3 +209,5 @@ def test_enrolling_and_revoking_from_the_command_line(
     assert "anna\tstaff" in capsys.readouterr().out
     assert cli.main(["revoke", "anna", *state]) == 0
     assert cli.main(["revoke", "anna", *state]) == 2
+    kinds = [entry.kind for entry in audit.entries(tmp_path / "state")]
+    assert kinds.count("enrolled") == kinds.count("enrolment revoked") == 1
