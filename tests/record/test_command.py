@@ -10,7 +10,6 @@ from anonymizer.errors import ConfigError
 from anonymizer.record import audit, command
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
-from tests.record import units
 from tests.record.test_vault import frames, sealed
 
 
@@ -95,4 +94,3 @@ def test_recordings_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str
             catalogue.add(file)
     assert call("recordings", "list", "--originals", "--state", tmp_path) == 0
     assert capsys.readouterr().out.count("gate 2026-09-21T14:13:2") == 2
-    assert units.WALL > 0

@@ -165,17 +165,17 @@ def kill_and_heal(tmp_path: Path, seed: int) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     wanted = random.Random(seed).randrange(60, 400)
-    handed = -1
+    taken = -1
     for line in process.stdout:
-        handed = int(line)
-        if handed >= wanted:
+        taken = int(line)
+        if taken >= wanted:
             break
     time.sleep(random.Random(seed).random() * 0.05)
     process.send_signal(signal.SIGKILL)
     rest = process.stdout.read().split()
     process.wait()
     process.stdout.close()
-    handed = int(rest[-1]) if rest else handed
+    taken = int(rest[-1]) if rest else taken
     with Catalogue(state) as catalogue:
         found = list(heal("gate", folder, catalogue.paths("segment", "gate")))
         for file in found:
@@ -187,8 +187,8 @@ def kill_and_heal(tmp_path: Path, seed: int) -> None:
         assert hashlib.sha256(Path(file.path).read_bytes()).hexdigest() == file.sha256
         assert file.frames == len(decoded(file.path))
     kept = sum(file.frames for file in files)
-    # One second of pictures may be open; besides, some lie in the socket, for they are handed over faster than live.
-    assert kept >= handed - 25 - 50, f"{kept} of {handed} pictures are left"
+    # A second of pictures may be open, and the newest waits to learn how long it lasts.
+    assert kept >= taken + 1 - 25 - 1, f"{kept} of {taken + 1} pictures are left"
     assert len(found) <= 2
 
 

@@ -34,17 +34,26 @@ def order(folder: Path, **more: object) -> bytes:
 
 
 def feed(state: Path, folder: Path, pace: float) -> None:
-    """Run a recorder and print each picture's number once it was handed over; ``pace`` seconds between pictures."""
+    """Run a recorder and print each picture's number once it took it in; ``pace`` seconds between pictures."""
+    import itertools
     import threading
 
     from anonymizer.record import recorder
+    from anonymizer.record.segments import Segmenter
+
+    taken, take = itertools.count(), Segmenter.take
+
+    def counted(self: Segmenter, unit: AccessUnit) -> None:
+        take(self, unit)
+        print(next(taken), flush=True)
+
+    Segmenter.take = counted  # type: ignore[method-assign]
 
     ours, theirs = socket.socketpair()
     threading.Thread(target=recorder._Process(state, theirs).run, daemon=True).start()
     ours.sendall(order(folder))
-    for number, unit in enumerate(video(2000)):
+    for unit in video(2000):
         ours.sendall(link.encode_unit(unit, 0))
-        print(number, flush=True)
         time.sleep(pace)
 
 
