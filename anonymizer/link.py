@@ -39,6 +39,7 @@ class Kind(IntEnum):
     EVENT = 3  # JSON: something that happened to a track
     STATE = 4  # JSON: how the camera does
     NOTICE = 5  # JSON: level and text, for the service's log and the audit
+    SEALED = 6  # JSON: a sealed fragment of the camera's own pictures, or why there is none
     KEY = 16  # to the worker: a key frame, please
     ORDER = 17  # to the worker: an Order
     STOP = 18  # to the worker: finish what waits and end

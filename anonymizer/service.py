@@ -123,7 +123,7 @@ class Service:
         for stream in streams.values():
             self.rtsp.mount(stream.name, stream, users)
         self.cameras[name] = Supervisor(name, streams, lambda epoch: self._spec(name, epoch), self)
-        if camera.record.enabled:
+        if camera.record.enabled or camera.record.vault is not None:
             self.recorder.add(name, streams[MAIN], camera.record, lambda: self.cameras[name].clock)
             if self._recording is None:  # its process costs memory that a mere proxy need not spend
                 self._recording = asyncio.create_task(self.recorder.run(), name="recorder")
@@ -220,6 +220,9 @@ class Service:
 
     def notice(self, camera: str, level: str, text: str) -> None:
         log.log(logging.getLevelNamesMapping().get(level.upper(), logging.WARNING), "%s: %s", camera, text)
+
+    def sealed(self, camera: str, told: dict[str, Any]) -> None:
+        self.recorder.sealed(camera, told)
 
     def _access(self, event: AccessEvent) -> None:
         log.info("%s %s from %s: %s", event.kind, event.user or "nobody", event.address, event.path)

@@ -33,6 +33,8 @@ class Listener(Protocol):
 
     def notice(self, camera: str, level: str, text: str) -> None: ...
 
+    def sealed(self, camera: str, told: dict[str, Any]) -> None: ...
+
 
 class Supervisor:
     """One camera. Used in the service's asyncio loop only; ``run`` until cancelled, or ``stop``.
@@ -132,6 +134,8 @@ class Supervisor:
             self._take_state(message.json())
         elif message.kind is Kind.EVENT:
             self._listener.event(self.name, message.json())
+        elif message.kind is Kind.SEALED:
+            self._listener.sealed(self.name, message.json())
         elif message.kind is Kind.STILL:
             for waiter in self._stills:
                 if not waiter.done():

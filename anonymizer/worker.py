@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import av
@@ -36,6 +37,9 @@ from anonymizer.policy import Policy, RuleSet
 from anonymizer.publish import AccessUnit
 from anonymizer.publish.live import LiveEncoder, SubStream
 from anonymizer.publish.still import jpeg, notice
+from anonymizer.record.recorder import vault_of
+from anonymizer.record.vault import VaultWriter
+from anonymizer.statedir import default_path
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,7 @@ class Worker:
         self._service = service
         self._outbox = link.Outbox(service)
         self._orders: deque[link.Message] = deque()
+        self._vault = self._open_vault()
         self._stop = threading.Event()
         self._intake = Intake()
         self._order = spec.order
@@ -114,7 +119,7 @@ class Worker:
         reader = threading.Thread(
             target=keep_streaming,
             args=(self._camera.source, self._intake, self._stop),
-            kwargs={"audio": self._camera.audio == "pass"},
+            kwargs={"audio": self._camera.audio == "pass", "vault": self._vault},
             name="camera",
             daemon=True,
         )
@@ -125,6 +130,19 @@ class Worker:
             self._tell()
             self._outbox.flush()
         self._finish()
+
+    def _open_vault(self) -> VaultWriter | None:
+        """Seals the camera's own packets in this process: none leaves it otherwise."""
+        record, config = self._camera.record, self._config
+        if record.vault is None:
+            return None
+        state = Path(config.state_dir) if config.state_dir else default_path()
+        return VaultWriter(
+            record.vault.recipients,
+            vault_of(state, record, self._spec.name),
+            self._spec.name,
+            lambda told: self._outbox.put(link.encode_json(Kind.SEALED, told)),
+        )
 
     # What comes in
 
@@ -364,6 +382,8 @@ class Worker:
             self._serve(self._pipeline.flush())
         for event in self._tracks.flush():
             self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
+        if self._vault is not None:
+            self._vault.close()
         deadline = time.monotonic() + 2
         while not self._outbox.empty and time.monotonic() < deadline:
             self._outbox.flush()

@@ -174,7 +174,12 @@ def test_an_interrupted_run_leaves_no_file_under_the_outputs_name(tmp_path: Path
     target = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "anonymizer.cli", "redact", str(source), str(target), "--method", "solid"]
     process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
     )
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob(".out.mp4.*")) and time.monotonic() < deadline:

@@ -10,12 +10,14 @@ from enum import Enum
 from pathlib import Path
 from random import Random
 from threading import Event
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
 from av.audio.stream import AudioStream
 from av.codec.context import ThreadType
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
@@ -100,13 +102,25 @@ class Receiver(Protocol):
     def lost(self, error: CameraLost) -> None: ...
 
 
-def keep_streaming(source: SourceSettings, receiver: Receiver, stop: Event, *, audio: bool = False) -> None:
+class Vault(Protocol):
+    """Takes a camera's own packets; see ``record.vault.VaultWriter``."""
+
+    def open(self, video: VideoStream, sound: AudioStream | None) -> None: ...
+
+    def packet(self, packet: Packet[Any], clock: CameraClock) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+def keep_streaming(
+    source: SourceSettings, receiver: Receiver, stop: Event, *, audio: bool = False, vault: Vault | None = None
+) -> None:
     """Stream from the camera until stop is set; whenever it is lost, tell the receiver and try again."""
     backoff = Backoff(random=Random())
     while not stop.is_set():
         began = time.monotonic()
         try:
-            stream(source, receiver, stop, audio=audio)
+            stream(source, receiver, stop, audio=audio, vault=vault)
             return
         except CameraLost as error:
             receiver.lost(error)
@@ -115,15 +129,20 @@ def keep_streaming(source: SourceSettings, receiver: Receiver, stop: Event, *, a
             stop.wait(REFUSED if error.loss is Loss.REFUSED else backoff.failed())
 
 
-def stream(source: SourceSettings, receiver: Receiver, stop: Event, *, audio: bool = False) -> None:
-    """One connection: returns when stop is set, raises CameraLost when the stream ends for another reason."""
+def stream(
+    source: SourceSettings, receiver: Receiver, stop: Event, *, audio: bool = False, vault: Vault | None = None
+) -> None:
+    """One connection: returns when stop is set, raises CameraLost when the stream ends for another reason.
+
+    vault: gets the camera's own packets, to seal them.
+    """
     where = source.shown()
     scheme = urlsplit(where).scheme
     if scheme in ("rtsp", "rtsps"):
         options = {"rtsp_transport": source.transport, "fpsprobesize": "0"}
-        _Connection(source.address(), where, None, options, source, receiver, stop).run(audio)
+        _Connection(source.address(), where, None, options, source, receiver, stop, vault).run(audio)
     elif where.startswith("/dev/"):
-        _Connection(where, where, "v4l2", {}, source, receiver, stop).run(False)
+        _Connection(where, where, "v4l2", {}, source, receiver, stop, vault).run(False)
     else:
         _play(Path(where), where, receiver, stop)
 
@@ -138,8 +157,9 @@ class _Connection:
         source: SourceSettings,
         receiver: Receiver,
         stop: Event,
+        vault: Vault | None,
     ) -> None:
-        self._where, self._source, self._receiver, self._stop = where, source, receiver, stop
+        self._where, self._source, self._receiver, self._stop, self._vault = where, source, receiver, stop, vault
         try:
             self._container = av.open(address, format=kind, options=options, timeout=(source.open_timeout, _TICK))
         except av.error.HTTPUnauthorizedError as error:
@@ -158,6 +178,8 @@ class _Connection:
             sound = next(iter(self._container.streams.audio), None) if audio else None
             self._read(video, sound)
         finally:
+            if self._vault is not None:
+                self._vault.flush()
             self._container.close()
 
     def _read(self, video: av.VideoStream, sound: av.AudioStream | None) -> None:
@@ -169,6 +191,8 @@ class _Connection:
         parameters = None if sound is None else _audio_parameters(sound)
         if parameters is None:
             sound = None
+        if self._vault is not None:
+            self._vault.open(video, sound)
         streams = [s for s in (video, sound) if s is not None]
         heard, pictures, undecodable = time.monotonic(), 0, 0
         while True:
@@ -178,14 +202,16 @@ class _Connection:
                         return
                     if packet.size == 0:
                         continue
+                    if packet.stream is video and packet.has_sidedata("prft"):
+                        clock.producer_reference(bytes(packet.get_sidedata("prft")), packet.pts, base)
+                    if self._vault is not None:
+                        self._vault.packet(packet, clock)
                     if packet.stream is sound:
                         assert parameters is not None
                         if pictures and packet.pts is not None:
                             seconds, wall = clock.at(float(packet.pts * packet.time_base), time.time())
                             self._receiver.audio(AccessUnit(parameters.codec, bytes(packet), True, seconds, wall))
                         continue
-                    if packet.has_sidedata("prft"):
-                        clock.producer_reference(bytes(packet.get_sidedata("prft")), packet.pts, base)
                     try:
                         frames = packet.decode()
                     except av.error.FFmpegError:

@@ -7,10 +7,37 @@ import sys
 import time
 from pathlib import Path
 
+import pyrage
+import pytest
+from pyrage.x25519 import Identity
+
 from anonymizer import cli
 from tests.conftest import ROOT
-from tests.live import rig
+from tests.live import rig, stamp
 from tests.live.rig import Camera, Proxy
+
+
+def test_the_vault_holds_the_cameras_own_pictures_sealed(shared: Path, tmp_path: Path) -> None:
+    rig.need("ffmpeg")
+    rig.need_gst_server()
+    officer = Identity.generate()
+    clip = rig.loop(shared / "footage" / "video" / "asl" / "walk.mkv", tmp_path / "clip.mp4", 20)
+    camera = Camera(gate=clip)
+    vault = {"recipients": [str(officer.to_public())], "folder": str(tmp_path / "vault")}
+    proxy = Proxy(tmp_path, cameras={"gate": {"source": {"url": camera.url("gate")}, "record": {"vault": vault}}})
+    try:
+        proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
+        time.sleep(6)
+    finally:
+        proxy.stop()
+        camera.kill()
+    sealed = sorted((tmp_path / "vault").rglob("*.age"))
+    assert len(sealed) >= 3, proxy.log.read_text()
+    opened = tmp_path / "opened.mp4"
+    opened.write_bytes(pyrage.decrypt(sealed[0].read_bytes(), [officer]))
+    assert len(list(stamp.lumas(opened))) > 5
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.decrypt(sealed[0].read_bytes(), [Identity.generate()])
 
 
 def test_segments_play_and_the_audit_holds(shared: Path, tmp_path: Path) -> None:
