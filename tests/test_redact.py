@@ -172,14 +172,14 @@ def test_a_missing_model_is_an_error_and_not_an_unprotected_file(
 def test_an_interrupted_run_leaves_no_file_under_the_outputs_name(tmp_path: Path, number: signal.Signals) -> None:
     source = videos.write(tmp_path / "in.mp4", count=3000, size=(640, 480))
     target = tmp_path / "out.mp4"
-    command = [sys.executable, "-m", "anonymizer.cli", "redact", str(source), str(target), "--method", "solid"]
+    # Background jobs ignore Ctrl-C, and so would their children: here it counts again.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from anonymizer import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "redact", str(source), str(target), "--method", "solid"]
     process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob(".out.mp4.*")) and time.monotonic() < deadline:
