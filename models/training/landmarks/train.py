@@ -169,8 +169,8 @@ class Loss:
         known = presence >= 0
         seen = functional.binary_cross_entropy_with_logits(logit[known], presence[known])
         # As the logarithm would: a clear face must be met closely, a smudge at 16 pixels must not drown it.
-        weight = weight / (each.detach() + 1)
-        return (each * weight).sum() / weight.sum().clamp(min=0.1) + seen
+        weight = weight / (each.detach() + 1) ** 2
+        return (each * weight).sum() / weight.sum().clamp(min=1e-3) + seen
 
 
 @torch.no_grad()
@@ -223,7 +223,7 @@ def _train(
     net, average = LandmarkNet(), LandmarkNet()
     slow = [*net.points.parameters(), *net.correct.parameters()]  # one step moves every point at once
     rest = [p for name, p in net.named_parameters() if not name.startswith(("points", "correct"))]
-    optimizer = torch.optim.AdamW([{"params": rest, "share": 1.0}, {"params": slow, "share": 0.1}], weight_decay=1e-3)
+    optimizer = torch.optim.AdamW([{"params": rest, "share": 1.0}, {"params": slow, "share": 0.3}], weight_decay=1e-3)
     elapsed, step, first, running = 0.0, 0, 0.0, 0.0
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists():
