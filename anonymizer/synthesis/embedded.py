@@ -42,9 +42,9 @@ class Settings:
     """
 
     side: int = 176
-    taken: float = 1.0
-    given: float = 1.1
-    apart: float = 0.15
+    taken: float = 0.85
+    given: float = 0.9
+    apart: float = 0.13
     tone: float = 22.0
     smallest: float = 18.0
     yaw: float = 52.0
