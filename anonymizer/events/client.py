@@ -69,6 +69,8 @@ class MqttClient:
         self.connected = False
         self.problem = ""
         """Why there is no connection, or what the broker refuses; empty while all is well."""
+        self.in_flight: dict[int, Message] = {}
+        """Messages on their way, by their packet's number, that the broker has not acknowledged."""
         self.refused = 0
         """Commands that could not be understood."""
         self._on_command = on_command
@@ -199,7 +201,7 @@ class _Connection:
         self._owner = owner
         self._up = False
         self._reason = ""
-        self._in_flight: dict[int, Message] = {}
+        self._in_flight = owner.in_flight
         v5 = settings.version == "5"
         client = self._client = Client(
             CallbackAPIVersion.VERSION2,

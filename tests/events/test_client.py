@@ -148,7 +148,7 @@ def test_events_from_a_broken_connection_are_sent_again(
     """A frozen broker acknowledges nothing; what it has not acknowledged must reach the next one."""
     broker, other = start_broker(), start_broker()
     client = connect(broker.port)
-    eventually(lambda: client.connected and not client.outbox)
+    eventually(lambda: client.connected and not client.outbox and not client.in_flight)
     broker.signal(signal.SIGSTOP)
     for number in range(WINDOW + 5):
         client.send(event(number))
@@ -165,7 +165,7 @@ def test_a_frozen_broker_costs_nobody_time_and_bounded_memory(
 ) -> None:
     broker = start_broker()
     client = connect(broker.port, queue=200)
-    eventually(lambda: client.connected and not client.outbox)
+    eventually(lambda: client.connected and not client.outbox and not client.in_flight)
     broker.signal(signal.SIGSTOP)
     large = Message("anonymizer/events", b"x" * 4_000, Delivery.QUEUED)
     client.send(*[large] * WINDOW)
