@@ -7,7 +7,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from anonymizer import config, settings
+from anonymizer import config, schema
 from anonymizer.config import Config
 from anonymizer.service import Service
 
@@ -41,10 +41,10 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    print(json.dumps(settings.json_schema(Config, "anonymizer"), indent=2))
+    print(json.dumps(schema.json_schema(Config, "anonymizer"), indent=2))
     return 0
 
 
 def _example(_: argparse.Namespace) -> int:
-    print(settings.example(Config), end="")
+    print(schema.example(Config), end="")
     return 0

@@ -17,6 +17,7 @@ import pytest
 
 from anonymizer import settings, yamlfile
 from anonymizer.errors import ConfigError
+from anonymizer.schema import example, json_schema
 from anonymizer.settings import Secret, Wrong, build, setting
 from anonymizer.yamlfile import InvalidFile, parse
 
@@ -170,7 +171,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_schema_agrees_with_build() -> None:
-    schema = settings.json_schema(Server)
+    schema = json_schema(Server)
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     for text in [
@@ -201,7 +202,7 @@ def test_schema_agrees_with_build() -> None:
 
 
 def test_the_example_is_the_defaults() -> None:
-    text = settings.example(Server)
+    text = example(Server)
     server = build(Server, parse(text, "example"))
     assert dataclasses.replace(server, users=(), even=Even(2)).limits == Limits()
     default = Server(users=())

@@ -8,7 +8,7 @@ import json
 import zoneinfo
 from pathlib import Path
 
-from anonymizer import settings
+from anonymizer import schema, settings
 from anonymizer.errors import ConfigError
 from anonymizer.policy import rules as rulefile
 from anonymizer.policy.compare import laxer
@@ -109,12 +109,12 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def _schema(arguments: argparse.Namespace) -> int:
-    print(json.dumps(settings.json_schema(RuleSet, "Rules of anonymizer"), indent=2, ensure_ascii=False))
+    print(json.dumps(schema.json_schema(RuleSet, "Rules of anonymizer"), indent=2, ensure_ascii=False))
     return 0
 
 
 def _example(arguments: argparse.Namespace) -> int:
-    print(settings.example(RuleSet), end="")
+    print(schema.example(RuleSet), end="")
     return 0
 
 

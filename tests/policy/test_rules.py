@@ -8,9 +8,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from anonymizer import settings, yamlfile
+from anonymizer import yamlfile
 from anonymizer.policy import Action, RuleSet, Scope, Treatment, load
 from anonymizer.policy.rules import CALENDAR_YEARS
+from anonymizer.schema import example, json_schema
 from anonymizer.yamlfile import InvalidFile
 
 GOOD = """\
@@ -132,7 +133,7 @@ def test_calendars_that_cannot_be_read_are_told_with_their_place() -> None:
 
 
 def test_the_schema_agrees_with_the_reader(shipped: list[Path]) -> None:
-    schema = settings.json_schema(RuleSet)
+    schema = json_schema(RuleSet)
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     for text in (GOOD, *(path.read_text() for path in shipped)):
@@ -147,4 +148,4 @@ def test_the_schema_agrees_with_the_reader(shipped: list[Path]) -> None:
 
 
 def test_the_example_is_valid_and_means_the_defaults() -> None:
-    assert load(settings.example(RuleSet), "example") == RuleSet()
+    assert load(example(RuleSet), "example") == RuleSet()
