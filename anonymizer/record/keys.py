@@ -26,9 +26,9 @@ BANK = "bank.key"
 def signing(state: StateDir, newest: str = "") -> Ed25519PrivateKey:
     """The signing key; made where there is none. newest: the public key that the audit's last entry put in force:
     a rotation that a crash interrupted after it is finished here. ConfigError where the key cannot be read."""
-    if newest and (following := _read_signing(state, _NEXT)) and chain.public_text(following) == newest:
+    if newest and (following := read_signing(state.path / _NEXT)) and chain.public_text(following) == newest:
         finish_signing(state)
-    return _read_signing(state, SIGNING) or create_signing(state)
+    return read_signing(state.path / SIGNING) or create_signing(state)
 
 
 def create_signing(state: StateDir) -> Ed25519PrivateKey:
@@ -37,7 +37,7 @@ def create_signing(state: StateDir) -> Ed25519PrivateKey:
         raise ConfigError(f"{state.path / SIGNING} is there already; `anonymizer keys rotate signing` replaces it")
     prepare_signing(state)
     finish_signing(state)
-    key = _read_signing(state, SIGNING)
+    key = read_signing(state.path / SIGNING)
     assert key is not None
     return key
 
@@ -51,21 +51,22 @@ def prepare_signing(state: StateDir) -> Ed25519PrivateKey:
 
 def finish_signing(state: StateDir) -> None:
     """Put the next key in force."""
-    key = _read_signing(state, _NEXT)
+    key = read_signing(state.path / _NEXT)
     assert key is not None
     os.replace(state.path / _NEXT, state.path / SIGNING)
     state.write_bytes(SIGNING_PUBLIC, chain.public_text(key).encode() + b"\n")
 
 
-def _read_signing(state: StateDir, name: str) -> Ed25519PrivateKey | None:
+def read_signing(path: Path) -> Ed25519PrivateKey | None:
+    """The private signing key in a PEM file; None where there is no file. ConfigError where it cannot be read."""
     try:
-        key = load_pem_private_key((state.path / name).read_bytes(), None)
+        key = load_pem_private_key(path.read_bytes(), None)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{state.path / name} is no key that can be read") from error
+        raise ConfigError(f"{path} is no key that can be read") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{state.path / name} is no Ed25519 key")
+        raise ConfigError(f"{path} is no Ed25519 key")
     return key
 
 
