@@ -186,8 +186,9 @@ class Completeness:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What Art. 15(1) GDPR asks to be told; the controller writes it. The rights are stated by ``statement``.
-    authority: the supervisory authority that takes complaints."""
+    """What Art. 15(1) and (2) GDPR ask to be told; the controller writes it. The rights are stated by ``statement``.
+    authority: the supervisory authority that takes complaints. transfers: to countries outside the EEA, or that there
+    are none. officer: how the data protection officer is reached."""
 
     controller: str
     contact: str
@@ -196,8 +197,8 @@ class Notice:
     storage: str
     source: str
     authority: str
+    transfers: str
     officer: str = ""
-    transfers: str = "No data goes to a country outside the EEA or to an international organisation."
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +262,7 @@ def plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         if isinstance(value, tuple | list):
             return [plain(one) for one in value]
-        return dict(value) if isinstance(value, Mapping) else value
+        return {name: plain(one) for name, one in value.items()} if isinstance(value, Mapping) else value
     kinds = typing.get_type_hints(type(value), include_extras=True)
     return {
         f.name: _moment(kinds[f.name], getattr(value, f.name))

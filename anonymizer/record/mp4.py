@@ -17,7 +17,8 @@ from anonymizer.record import label
 CLOCK = 90_000
 """Ticks a second of pictures."""
 VIDEO, AUDIO = 1, 2  # track numbers
-_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification part 3, 1.2.4
+XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+"""The type of the ``uuid`` box that holds an XMP packet (XMP specification part 3, 1.2.4)."""
 _MATRIX = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _SINCE_1904, _SINCE_1900 = 2_082_844_800, 2_208_988_800  # seconds up to 1970
 _KEY, _DELTA = 0x0200_0000, 0x0101_0000  # sample flags: depends on no other; depends, and is no sync sample
@@ -90,7 +91,7 @@ def header(camera: str, start: float, video: Video, audio: Audio | None, *, synt
     told = {"©nam": camera, "©day": label.utc(start), "©too": label.TOOL}
     told |= {"©cmt": label.NOTICE} if synthetic else {}
     moov = _box(b"moov", _full(b"mvhd", movie, 1), tracks, _box(b"mvex", extends), _told(told))
-    xmp = _box(b"uuid", _XMP, label.xmp(camera, start)) if synthetic else b""
+    xmp = _box(b"uuid", XMP, label.xmp(camera, start)) if synthetic else b""
     return _box(b"ftyp", b"iso6\0\0\2\0iso6mp41") + moov + xmp
 
 

@@ -1,0 +1,98 @@
+"""A small package with everything in it, and what is needed to forge one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from anonymizer.export import trail
+from anonymizer.export.contents import (
+    Clock,
+    Completeness,
+    Contents,
+    Covered,
+    Doubt,
+    Figure,
+    Gap,
+    Identifiability,
+    Model,
+    Notice,
+    Processing,
+    Redaction,
+    Request,
+    Retention,
+    Signoff,
+    Sound,
+    Source,
+    Trail,
+    Video,
+    new_id,
+)
+from anonymizer.record import keys, mp4
+from anonymizer.record.audit import AuditFile
+from anonymizer.statedir import StateDir
+
+NOW = 1_790_003_600.0
+START = 1_790_000_000.0
+CASE = "2026/17"
+
+
+def video(path: Path, *, synthetic: bool = True, content: bytes = b"picture") -> Path:
+    """An MP4 of one picture that no decoder would take: the package does not look inside."""
+    header = mp4.header(
+        "gate", START, mp4.Video("h264", 64, 48, (b"\x67\x42\0\x1e", b"\x68")), None, synthetic=synthetic
+    )
+    run = mp4.Run(mp4.VIDEO, 0, [mp4.Sample(content, 3600)])
+    path.write_bytes(header + mp4.fragment(1, START, [run]))
+    return path
+
+
+def signing(state: Path) -> Ed25519PrivateKey:
+    return keys.signing(StateDir(state))
+
+
+def recorded(state: Path, package: str, case: str = CASE) -> Trail:
+    """A trail out of an audit that tells of two cases."""
+    log = AuditFile(StateDir(state))
+    for at, of in ((NOW - 60, case), (NOW - 50, "2026/99"), (NOW - 40, case)):
+        log.append((at, "unsealed", {"case": of, "reason": f"request {of}"}))
+    said = {"case": case, "recipient": "A. Ford", "reason": "Art. 15 request", "delivery": "by hand"}
+    return trail.record(log, signing(state), package, NOW, said, lambda entry: entry.said.get("case") == case)
+
+
+def contents(folder: Path, **changed: object) -> Contents:
+    """Everything; the state folder is ``folder/state``."""
+    identifier = new_id()
+    source = Source("1790000000.mp4", "segment", START, START + 10, "ab" * 32)
+    whole = Contents(
+        id=identifier,
+        request=Request(
+            CASE, "access", "Art. 15 GDPR", "The person asked for it", "A. Ford", "by hand", "B. Reeve", "ID seen, note 5",
+            NOW - 86400, NOW + 29 * 86400,
+        ),
+        videos=(Video("gate.mp4", video(folder / "gate.mp4"), "gate", START, START + 10, 250, (source,)),),
+        processing=Processing(
+            "7", "cd" * 32, ("default", "staff"), (Model("face_detector", "detector", "ef" * 32),), {"detection": 0.5}
+        ),
+        redactions=(
+            Redaction("gate.mp4", "t1", START, START + 4, 100, "replace", "replace", "default", "third person"),
+            Redaction("gate.mp4", "t2", START + 1, START + 9, 200, "keep", "keep", "subject", "asked for", True),
+        ),
+        covered=(Covered("gate.mp4", START + 5, START + 5.2, 5, "blanked", "too many faces"),),
+        doubts=(Doubt("gate.mp4", START + 2, START + 3, "t1", "small and from the side", "hidden, and stays so"),),
+        completeness=Completeness(
+            START - 5, START + 10, ("gate",), (Gap("gate", START - 5, START, "camera lost"),),
+            (Clock("gate", "camera", 0.25),), Sound("removed", "Voices of others cannot be told apart."),
+        ),
+        notice=Notice(
+            "Mill Lane Ltd", "privacy@mill.example", ("safety of the yard",), ("the person who asks",), "3 days",
+            "cameras in the yard", "the supervisory authority", "no data goes outside the EEA", "dpo@mill.example",
+        ),
+        identifiability=Identifiability((Figure("recognised again", "0.1 %", "leak.py on 3 clips"),), "DPIA-4"),
+        retention=Retention(NOW + 30 * 86400, "Then it is deleted.", ("h1: court",), ({"what": "segment", "count": 2},)),
+        trail=recorded(folder / "state", identifier),
+        signoff=Signoff("C. Shaw", NOW - 100, 3, ("a box was added at 10:02",)),
+    )  # fmt: skip
+    return replace(whole, **changed)  # type: ignore[arg-type]
