@@ -76,13 +76,11 @@ def measure(clip: str, seconds: float, lookahead: float, folder: Path) -> tuple[
     finally:
         proxy.stop()
         camera.kill()
-    added, at = [], 0
-    for number, arrived in through:
-        while at < len(direct) and not (direct[at][0] == number and 0 <= arrived - direct[at][1] < 3):
-            at += 1
-        if at == len(direct):
-            break
-        added.append(arrived - direct[at][1])
+    seen: dict[int, list[float]] = {}  # a number comes once a loop of the clip
+    for number, arrived in direct:
+        seen.setdefault(number, []).append(arrived)
+    before = ([arrived - at for at in seen.get(number, []) if at <= arrived] for number, arrived in through)
+    added = [min(each) for each in before if each and min(each) < 3]
     return added, memory, len(through) / max(1, len(direct))
 
 
