@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.evaluate.reidentify import Known, enrol, enrolled, unit
+from anonymizer.evaluate.reidentify import Known, enrol, enrolled
 from anonymizer.evaluate.statistics import F64, Names
+from anonymizer.faces.recogniser import unit
 from anonymizer.frame import F32
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)

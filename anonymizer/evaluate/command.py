@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -21,16 +22,17 @@ from anonymizer.evaluate.coverage import Coverage
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.identity import Identities
 from anonymizer.evaluate.labels import find_labels, read_labels, read_report
-from anonymizer.evaluate.recogniser import FAMILIES, load_recognisers
 from anonymizer.evaluate.scene import Clip, Observer, Walk
 from anonymizer.evaluate.stability import Stability
 from anonymizer.evaluate.utility import Utility
 from anonymizer.faces.detectors import Detector, load_detector
 from anonymizer.faces.landmarks import Landmarker
+from anonymizer.faces.recogniser import FAMILIES, Recogniser
 from anonymizer.frame import F32
 from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.publish.encoder import EncoderSettings, Preset
 from anonymizer.redact import redact
+from anonymizer.settings import hint
 
 PARTS = {
     "recall": "which faces were covered, which were not and for how long",
@@ -112,7 +114,7 @@ def _run(given: argparse.Namespace) -> int:
     folder = getattr(given, "people", None)
     if not given.clips and folder is None:
         raise ConfigError("nothing to evaluate: give clips" + (", or --people" if hasattr(given, "people") else ""))
-    recognisers = load_recognisers(getattr(given, "recogniser", []))
+    recognisers = _recognisers(getattr(given, "recogniser", []))
     if "reidentify" in given.parts and not recognisers:
         raise ConfigError("reidentify needs a recogniser: --recogniser FAMILY=FILE")
     _folder(given.out)
@@ -162,6 +164,20 @@ def _run(given: argparse.Namespace) -> int:
         encoder = EncoderSettings()
         sections.append(cost.section(clips[0].original, encoder, cost.rounds(clips[0].original, encoder, given.rounds)))
     return _tell(given, facts, sections)
+
+
+def _recognisers(given: Sequence[str]) -> list[Recogniser]:
+    """Models named FAMILY=FILE. ConfigError for a wrong name, ModelError for a missing or wrong file."""
+    out: list[Recogniser] = []
+    for one in given:
+        family, found, path = one.partition("=")
+        if not found:
+            raise ConfigError(f"recogniser {one!r}: write FAMILY=FILE; families: {', '.join(FAMILIES)}")
+        if family not in FAMILIES:
+            raise ConfigError(f"recogniser {one!r}: there is no family {family!r}.{hint(family, FAMILIES)}")
+        taken = sum(other.name.split(" ")[0] == family for other in out)
+        out.append(Recogniser(Path(path), family, name=f"{family} {taken + 1}" if taken else family))
+    return out
 
 
 def _cost(given: argparse.Namespace) -> int:

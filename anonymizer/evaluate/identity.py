@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from anonymizer.evaluate import attack, plot, reidentify
 from anonymizer.evaluate.figure import Section
-from anonymizer.evaluate.recogniser import Recogniser
 from anonymizer.evaluate.reidentify import Known
 from anonymizer.evaluate.scene import MISSED, UNREPORTED, Scene
+from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8, Box
 
 SMALLEST = 40

@@ -20,9 +20,9 @@ from anonymizer.errors import SourceError
 from anonymizer.evaluate import attack, boxes, identity, reidentify
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.identity import Sample, greyed, sample
-from anonymizer.evaluate.recogniser import Recogniser
 from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED
 from anonymizer.faces.detectors import Detector
+from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8, Box, Frame
 from anonymizer.ingest.picture import Picture
 from anonymizer.policy import Action, Policy, RuleSet, Scope, Treatment

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anonymizer.evaluate.statistics import Names, Rate, rate, threshold_at
+from anonymizer.faces.recogniser import unit
 from anonymizer.frame import F32
 
 FARS = (1e-2, 1e-3)
@@ -92,11 +93,6 @@ def parts(who: Names, order: Names) -> np.ndarray[tuple[int], np.dtype[np.bool_]
         mine = mine[np.argsort(order[mine], kind="stable")]
         first[mine[: len(mine) // 2]] = True
     return first
-
-
-def unit(embeddings: F32) -> F32:
-    """The same directions, of length one."""
-    return np.asarray(embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def between(embeddings: F32, who: Names, most: int = 200_000, seed: int = 0) -> F32:

@@ -11,10 +11,10 @@ import numpy as np
 from anonymizer.evaluate import boxes, pixels, plot
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.labels import Done
-from anonymizer.evaluate.recogniser import Recogniser
 from anonymizer.evaluate.scene import REPORTED, Clip, Scene
 from anonymizer.evaluate.statistics import rate
-from anonymizer.evaluate.utility import SIDE, aligned
+from anonymizer.evaluate.utility import SIDE, upright
+from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8
 
 SMALLEST = 32
@@ -66,7 +66,7 @@ class Stability:
                 continue
             if subject.known.pose == "profile":
                 continue
-            before, after = (aligned(p.y, subject.points) for p in (scene.original, scene.anonymised))
+            before, after = (upright(p.y, subject.points) for p in (scene.original, scene.anonymised))
             self._held[subject.who] = _Held(subject.method, subject.points, before, after)
             if scene.first:
                 self._methods[subject.who].add(subject.method)
@@ -83,7 +83,7 @@ class Stability:
         inner = self._oval
         for who, held in self._held.items():
             # The same place in both frames: what moves is left to the flow.
-            before, after = (aligned(p.y, held.points) for p in (scene.original, scene.anonymised))
+            before, after = (upright(p.y, held.points) for p in (scene.original, scene.anonymised))
             flow, own = pixels.motion(held.before, before), pixels.motion(held.after, after)
             energies = (
                 pixels.energy(held.before, before, flow, inner),

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from anonymizer.evaluate import boxes, expression, pixels, plot
 from anonymizer.evaluate.figure import Section
-from anonymizer.evaluate.recogniser import ARCFACE, similarity
 from anonymizer.evaluate.scene import UNREPORTED, Scene, Subject
 from anonymizer.evaluate.sheet import Sheet
 from anonymizer.evaluate.statistics import F64, Rate, correlation, rate
+from anonymizer.faces.alignment import ARCFACE, aligned
 from anonymizer.faces.landmarks import Landmarker, crop_at
 from anonymizer.faces.pose import pose_of
 from anonymizer.frame import F32, U8
@@ -169,14 +168,13 @@ def _sharp(out: Section, kind: str, faces: list[_Face]) -> None:
 
 def _sharpness(scene: Scene, subject: Subject) -> tuple[float, float]:
     assert subject.points is not None
-    before, after = (aligned(p.y, subject.points) for p in (scene.original, scene.anonymised))
+    before, after = (upright(p.y, subject.points) for p in (scene.original, scene.anonymised))
     return pixels.sharpness(before), pixels.sharpness(after)
 
 
-def aligned(luma: U8, points: F32, side: int = SIDE) -> U8:
-    """uint8 (side, side): a face laid on ArcFace's template by five points, (5, 2)."""
-    turn = similarity(points, ARCFACE * np.float32(side / 112))
-    return np.asarray(cv2.warpAffine(luma, turn, (side, side), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+def upright(luma: U8, points: F32) -> U8:
+    """uint8 (SIDE, SIDE): a face laid on ArcFace's template by five points, (5, 2)."""
+    return aligned(luma, points, ARCFACE * np.float32(SIDE / 112), (SIDE, SIDE))
 
 
 def _word(method: str) -> str:

@@ -9,32 +9,51 @@ from anonymizer.frame import F32, U8, Planes
 
 ARCFACE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
-) / np.float32(112)
-"""float32 (5, 2): the template ``arcface_112_v2`` (InsightFace) as fractions of the crop's side."""
+)
+"""float32 (5, 2): InsightFace's template ``arcface_112_v2``, pixels of a crop of 112 × 112."""
 
-RETAIL = np.array(
+RETAIL = 128 * np.array(
     [[0.31557, 0.46157], [0.68262, 0.46157], [0.50026, 0.64051], [0.34947, 0.82470], [0.65343, 0.82470]], np.float32
 )
-"""float32 (5, 2): the template of Open Model Zoo's face-reidentification-retail-0095."""
+"""float32 (5, 2): the template of Open Model Zoo's face-reidentification-retail-0095, pixels of 128 × 128."""
 
 
-def aligned(planes: Planes, points: F32, template: F32, size: int) -> U8 | None:
-    """The face turned and scaled onto a template: BGR uint8 (size, size, 3), or None where the points fit nothing.
+def similarity(source: F32, target: F32) -> F32:
+    """float32 (2, 3): the turn, scale and shift that lay points source (n, 2) on target with least squares.
 
-    points: float32 (5, 2), pixels of the picture, in the detector's order. A similarity transform, least median of
-    squares. Only the rectangle around the face is converted.
+    Umeyama 1991, in two dimensions and without reflection: what recognisers are trained with.
     """
-    onto = template * size
-    matrix, _ = cv2.estimateAffinePartial2D(points, onto, method=cv2.LMEDS)
-    if matrix is None or not np.isfinite(matrix).all():
+    a, b = source.mean(0), target.mean(0)
+    x, y = (source - a).astype(np.float64), (target - b).astype(np.float64)
+    power = max(float((x**2).sum()), 1e-9)
+    c = float((x * y).sum()) / power
+    s = float((x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]).sum()) / power
+    turn = np.array([[c, -s], [s, c]])
+    return np.concatenate([turn, (b - turn @ a)[:, None]], 1).astype(np.float32)
+
+
+def aligned(picture: U8, points: F32, template: F32, size: tuple[int, int]) -> U8:
+    """A face laid onto a template: uint8 of the size (width, height), with the channels of the picture.
+
+    points: float32 (5, 2), pixels of the picture, in the detector's order. What lies outside repeats the border.
+    """
+    turn = similarity(points, template)
+    return np.asarray(cv2.warpAffine(picture, turn, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def cut(planes: Planes, points: F32, template: F32, size: tuple[int, int]) -> U8 | None:
+    """The same from planes, BGR uint8 (height, width, 3); None where the points fit nothing or lie outside.
+
+    Only the rectangle around the face is converted.
+    """
+    matrix = similarity(points, template)
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < 1e-9:
         return None
     back = cv2.invertAffineTransform(matrix)
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32) @ back[:, :2].T + back[:, 2]
+    width, height = size
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32) @ back[:, :2].T + back[:, 2]
     low, high = corners.min(0), corners.max(0)
-    rectangle = planes.clip(low[0] - 2, low[1] - 2, high[0] + 2, high[1] + 2)
-    if rectangle[2] - rectangle[0] < 2 or rectangle[3] - rectangle[1] < 2:
+    x0, y0, x1, y1 = planes.clip(low[0] - 2, low[1] - 2, high[0] + 2, high[1] + 2)
+    if x1 - x0 < 2 or y1 - y0 < 2:
         return None
-    region = planes.region(*rectangle).bgr()
-    shifted = np.array(matrix, np.float64)
-    shifted[:, 2] += shifted[:, :2] @ np.array(rectangle[:2], np.float64)
-    return np.asarray(cv2.warpAffine(region, shifted, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    return aligned(planes.region(x0, y0, x1, y1).bgr(), points - np.array([x0, y0], np.float32), template, size)

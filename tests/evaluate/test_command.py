@@ -125,7 +125,7 @@ def test_wrong_arguments_say_what_is_missing(tmp_path: Path) -> None:
         run("reidentify", clip, "--out", tmp_path)
     with pytest.raises(ConfigError, match="no family 'omz'"):
         run("reidentify", clip, "--recogniser", "omz=x.onnx", "--out", tmp_path)
-    with pytest.raises(ConfigError, match="FAMILY=PATH"):
+    with pytest.raises(ConfigError, match="FAMILY=FILE"):
         run("reidentify", clip, "--recogniser", "x.onnx", "--out", tmp_path)
     with pytest.raises(ConfigError, match="labels"):
         run("recall", clip, "--anonymised", clip, "--out", tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from anonymizer.evaluate import attack, reidentify
+from anonymizer.faces.recogniser import unit
 from anonymizer.frame import F32
 
 PEOPLE, EACH, SIZE = 80, 6, 64
@@ -16,12 +17,12 @@ ORDER = np.tile(np.arange(EACH), PEOPLE)
 def drawn(seed: int, spread: float = 0.08) -> F32:
     """Faces of people: a direction for each person, and what changes from picture to picture."""
     random = np.random.default_rng(seed)
-    people = reidentify.unit(random.normal(size=(PEOPLE, SIZE)).astype(np.float32))
-    return reidentify.unit(np.repeat(people, EACH, 0) + random.normal(0, spread, (PEOPLE * EACH, SIZE)).astype("f4"))
+    people = unit(random.normal(size=(PEOPLE, SIZE)).astype(np.float32))
+    return unit(np.repeat(people, EACH, 0) + random.normal(0, spread, (PEOPLE * EACH, SIZE)).astype("f4"))
 
 
 def noise(seed: int) -> F32:
-    return reidentify.unit(np.random.default_rng(seed).normal(size=(PEOPLE * EACH, SIZE)).astype(np.float32))
+    return unit(np.random.default_rng(seed).normal(size=(PEOPLE * EACH, SIZE)).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_noise_is_at_chance(originals: F32) -> None:
 
 def test_covers_that_all_look_alike_are_no_match_for_their_own_threshold(originals: F32) -> None:
     """One grey face for everyone may be near to many originals: a fixed threshold is fooled, its own is not."""
-    grey = np.repeat(reidentify.unit(originals.mean(0, keepdims=True)), len(WHO), 0)
+    grey = np.repeat(unit(originals.mean(0, keepdims=True)), len(WHO), 0)
     fixed = float(np.quantile((grey @ originals.T).ravel(), 0.3))
     naive = (np.einsum("ij,ij->i", grey, originals) > fixed).mean()
     found = reidentify.still_matching(grey, originals, WHO, fixed)
@@ -86,14 +87,14 @@ def test_similarity_between_people_leaves_out_the_same_person(originals: F32) ->
 def test_a_trained_attacker_learns_a_leak_and_nothing_from_noise() -> None:
     random = np.random.default_rng(6)
     people = random.normal(size=(PEOPLE, 12)).astype(np.float32)
-    originals = reidentify.unit(np.repeat(people, EACH, 0) + random.normal(0, 0.1, (len(WHO), 12)).astype("f4"))
+    originals = unit(np.repeat(people, EACH, 0) + random.normal(0, 0.1, (len(WHO), 12)).astype("f4"))
     turn = np.linalg.qr(random.normal(size=(12, 12)))[0].astype(np.float32)
-    leaking = reidentify.unit(originals @ turn + random.normal(0, 0.05, (len(WHO), 12)).astype("f4"))
+    leaking = unit(originals @ turn + random.normal(0, 0.05, (len(WHO), 12)).astype("f4"))
     first = reidentify.parts(WHO, ORDER)
     gallery, names = reidentify.enrol(originals[first], WHO[first])
     plain = reidentify.enrolled(leaking[~first], WHO[~first], gallery, names)
     known = attack.trained(leaking, originals, WHO, first)
-    blind = attack.trained(reidentify.unit(random.normal(size=(len(WHO), 12)).astype("f4")), originals, WHO, first)
+    blind = attack.trained(unit(random.normal(size=(len(WHO), 12)).astype("f4")), originals, WHO, first)
     assert plain.first is not None and plain.first.value < 0.15
     assert known is not None and known.first is not None and known.first.value > 0.8
     assert blind is not None and blind.first is not None and blind.first.value < 0.12
@@ -112,7 +113,7 @@ def test_ridge_finds_a_linear_map() -> None:
     x = random.normal(size=(500, 8)).astype(np.float32)
     weights = random.normal(size=(8, 5)).astype(np.float32)
     mapped = attack.ridge(x, x @ weights + 2, 1e-6)(x)
-    assert np.einsum("ij,ij->i", mapped, reidentify.unit(x @ weights + 2)).min() > 0.999
+    assert np.einsum("ij,ij->i", mapped, unit(x @ weights + 2)).min() > 0.999
 
 
 def test_a_parrot_knows_a_mask_that_follows_the_person_and_no_other() -> None:
