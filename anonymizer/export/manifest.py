@@ -22,6 +22,13 @@ from anonymizer.export.contents import Contents, plain
 from anonymizer.record import chain, label
 
 FILE, SIGNATURE = "manifest.json", "manifest.sig"
+VIDEOS = "videos/"
+REQUEST, AUDIT, AUDIT_HEAD = "request.json", "audit.jsonl", "audit.head"
+RECORDS = frozenset({
+    REQUEST, "processing.json", "redactions.json", "completeness.json", "identifiability.json", "notice.json",
+    "retention.json", "index.html", "report.pdf", AUDIT, AUDIT_HEAD,
+})  # fmt: skip
+"""What every package has besides its videos, its manifest and the signature."""
 FORMAT = "anonymizer export 1"
 LARGEST = 32 << 20
 """Bytes of a manifest at most."""

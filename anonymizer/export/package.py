@@ -14,14 +14,12 @@ import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anonymizer.errors import ConfigError, PublishError
-from anonymizer.export import archive, document, label_box, manifest, page, statement
+from anonymizer.export import archive, label_box, manifest, page, statement
 from anonymizer.export.archive import CHUNK, Member
 from anonymizer.export.contents import Contents, Video, plain
 from anonymizer.export.manifest import Content
 from anonymizer.record import chain, keys
 
-VIDEOS = "videos/"
-AUDIT, AUDIT_HEAD = "audit.jsonl", "audit.head"
 _SECRETS = (b"AGE-SECRET-KEY-1", b"PRIVATE KEY-----")
 
 
@@ -106,7 +104,7 @@ class _Stored:
 
 def _stored(contents: Contents, key: Ed25519PrivateKey, now: float, progress: Callable[[float], None]) -> _Stored:
     """Look at everything once: names, sizes, hashes."""
-    videos = {VIDEOS + video.name: video for video in contents.videos}
+    videos = {manifest.VIDEOS + video.name: video for video in contents.videos}
     wrong = [name for name in videos if not archive.valid_name(name) or not name.endswith(".mp4")]
     if wrong or len(videos) < len(contents.videos):
         raise ConfigError(
@@ -157,9 +155,16 @@ def _texts(contents: Contents, now: float) -> dict[str, bytes]:
         texts = {f"{name}.json": manifest.pretty(plain(record)) for name, record in records.items()}
     except (ValueError, TypeError) as error:
         raise ConfigError(f"the package's contents cannot be written as JSON: {error}") from error
+    from anonymizer.export import document
+
     told = statement.sections(contents, now)
     readable = {"index.html": page.render(told), "report.pdf": document.render(told, now)}
-    return {**texts, **readable, AUDIT: b"".join(contents.trail.lines), AUDIT_HEAD: contents.trail.head}
+    return {
+        **texts,
+        **readable,
+        manifest.AUDIT: b"".join(contents.trail.lines),
+        manifest.AUDIT_HEAD: contents.trail.head,
+    }
 
 
 def _look(name: str, chunks: Iterable[bytes]) -> tuple[Member, Content]:

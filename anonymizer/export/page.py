@@ -14,7 +14,7 @@ _STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .notice { border: 2px solid; padding: .5rem 1rem; font-weight: 600; }
-table { border-collapse: collapse; width: 100%; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; margin: .75rem 0; } .wide { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8886; }
 td { overflow-wrap: anywhere; min-width: 5rem; } tbody th { font-weight: 600; width: 14rem; }
 video { width: 100%; background: #000; } figure { margin: 1rem 0; }

@@ -100,6 +100,12 @@ def when(seconds: float | None) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def span(start: float, stop: float) -> str:
+    first, last = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(stop, UTC)
+    day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
+    return f"{first:%Y-%m-%d %H:%M:%S} to {day}{last:%H:%M:%S} UTC"
+
+
 def _about(contents: Contents, now: float) -> Section:
     request, asked = contents.request, contents.completeness
     rows = [
@@ -109,10 +115,10 @@ def _about(contents: Contents, now: float) -> Section:
         ("Lawful basis", request.lawful_basis),
         *_requester(request),
         ("For", request.recipient),
-        ("Handed over by", request.delivery),
+        ("Delivery", request.delivery),
         ("Approved by", request.approver),
         ("Cameras", ", ".join(asked.cameras)),
-        ("Time asked for", f"{when(asked.start)} to {when(asked.stop)}"),
+        ("Time asked for", span(asked.start, asked.stop)),
         ("Package", contents.id),
         ("Made", f"{when(now)}, by {contents.software}"),
     ]
@@ -130,8 +136,7 @@ def _requester(request: Request) -> Iterable[tuple[str, str]]:
 
 def _videos(contents: Contents) -> Section:
     players = [
-        Player(f"videos/{video.name}", f"{video.camera}, {when(video.start)} to {when(video.stop)}")
-        for video in contents.videos
+        Player(f"videos/{video.name}", f"{video.camera}, {span(video.start, video.stop)}") for video in contents.videos
     ]
     return Section("The videos", tuple(players) or ("There are no videos in this package.",))
 
@@ -145,7 +150,7 @@ def _hidden(contents: Contents) -> Section:
         counts = Counter(_done(one) for one in contents.redactions)
         blocks.append(Facts(tuple((done, f"{count} {_of(count, 'face')}") for done, count in counts.most_common())))
         rows = (
-            (one.video, f"{when(one.start)} to {when(one.stop)}", one.track, _done(one), one.reason, one.rule)
+            (one.video, span(one.start, one.stop), one.track, _done(one), one.reason, one.rule)
             for one in contents.redactions
         )
         blocks += _table(("Video", "Time", "Track", "What was done", "Why", "Rule"), rows, "redactions.json")
@@ -154,7 +159,7 @@ def _hidden(contents: Contents) -> Section:
     if contents.covered:
         blocks.append("Where the software could not be sure of a whole picture:")
         covered = (
-            (one.video, f"{when(one.start)} to {when(one.stop)}", str(one.frames), _HOW[one.how], one.reason)
+            (one.video, span(one.start, one.stop), str(one.frames), _HOW[one.how], one.reason)
             for one in contents.covered
         )
         blocks += _table(("Video", "Time", "Pictures", "What was done", "Why"), covered, "redactions.json")
@@ -171,7 +176,7 @@ def _doubts(contents: Contents) -> Section:
     if contents.doubts:
         blocks.append("In these moments the software was not sure, and hid what was there.")
         rows = (
-            (one.video, f"{when(one.start)} to {when(one.stop)}", one.track, one.reason, one.reviewed or "nobody yet")
+            (one.video, span(one.start, one.stop), one.track, one.reason, one.reviewed or "nobody yet")
             for one in contents.doubts
         )
         blocks += _table(("Video", "Time", "Track", "Doubt", "Reviewed"), rows, "redactions.json")

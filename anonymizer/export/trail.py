@@ -47,17 +47,18 @@ def verify(lines: Sequence[bytes], head: bytes, package: str, signer: str) -> li
     """What does not hold of a package's trail, in plain words. signer: the public key that must have signed it."""
     try:
         entries = [Entry.parse(line) for line in lines]
-        signed = Head.parse(head)
-        if signed.line() != head:
-            raise Broken("the head is not as it was written")
     except Broken as error:
-        return [f"a line of the audit trail {error}" if "head" not in str(error) else f"the audit trail: {error}"]
+        return [f"a line of the audit trail {error}"]
+    try:
+        signed = Head.parse(head)
+    except Broken:
+        return ["the signature of the audit trail cannot be read"]
     if not entries:
         return ["the audit trail is empty"]
     last = entries[-1]
     if last.kind != EXPORTED or last.said.get("package") != package:
         return ["the audit trail does not end with this package's export: it was cut, or belongs to another package"]
-    if (signed.count, signed.hash) != (last.number + 1, last.hash):
+    if (signed.count, signed.hash, signed.line()) != (last.number + 1, last.hash, head):
         return ["the audit trail does not end where it was signed: it was cut, or is of another audit"]
     if not chain.signed_by(chain.public_key(signer), signed.signature, signed.count, signed.hash):
         return ["the audit trail is not signed by the package's signer: it is of another audit"]

@@ -1,13 +1,19 @@
-"""A small package with everything in it, and what is needed to forge one."""
+"""A small package with everything in it, and what a forger needs."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from anonymizer.export import trail
+from anonymizer.export import archive, manifest, package, trail, verify
+from anonymizer.export.archive import Member
 from anonymizer.export.contents import (
     Clock,
     Completeness,
@@ -30,7 +36,8 @@ from anonymizer.export.contents import (
     Video,
     new_id,
 )
-from anonymizer.record import keys, mp4
+from anonymizer.export.verify import Report
+from anonymizer.record import chain, keys, mp4
 from anonymizer.record.audit import AuditFile
 from anonymizer.statedir import StateDir
 
@@ -49,6 +56,45 @@ def video(path: Path, *, synthetic: bool = True, content: bytes = b"picture") ->
     return path
 
 
+def made(folder: Path, **changed: object) -> bytes:
+    """A package, signed with ``signing(folder / "state")``."""
+    whole = contents(folder, **changed)
+    package.write(folder / "package.zip", whole, signing(folder / "state"), NOW)
+    return (folder / "package.zip").read_bytes()
+
+
+def public(folder: Path) -> str:
+    return chain.public_text(signing(folder / "state"))
+
+
+def checked(data: bytes, *trust: str) -> Report:
+    return verify.verify(io.BytesIO(data), trust)
+
+
+def files(data: bytes) -> dict[str, bytes]:
+    return {member.name: b"".join(chunks) for member, chunks in archive.read(io.BytesIO(data))}
+
+
+def packed(content: dict[str, bytes]) -> bytes:
+    """Files as a package whose framing is right."""
+    members = [Member(name, len(data), zlib.crc32(data)) for name, data in sorted(content.items())]
+    body = b"".join(archive.local(member) + content[member.name] for member in members)
+    return body + archive.end(members)
+
+
+def resigned(
+    content: dict[str, bytes], key: Ed25519PrivateKey, change: Callable[[dict[str, object]], None] = lambda said: None
+) -> bytes:
+    """A package whose manifest fits its files, whatever they are, signed with a key. change: of the manifest."""
+    said = json.loads(content[manifest.FILE])
+    rest = {name: data for name, data in content.items() if name not in (manifest.FILE, manifest.SIGNATURE)}
+    hashes = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in rest.items()}
+    said |= {"files": hashes, "signer": chain.public_text(key)}
+    change(said)
+    data = manifest.pretty(said)
+    return packed({**rest, manifest.FILE: data, manifest.SIGNATURE: manifest.sign(key, data)})
+
+
 def signing(state: Path) -> Ed25519PrivateKey:
     return keys.signing(StateDir(state))
 
@@ -62,16 +108,26 @@ def recorded(state: Path, package: str, case: str = CASE) -> Trail:
     return trail.record(log, signing(state), package, NOW, said, lambda entry: entry.said.get("case") == case)
 
 
+def request(case: str = CASE) -> Request:
+    return Request(
+        case, "access", "Art. 15 GDPR", "The person asked for it", "A. Ford", "by hand", "B. Reeve", "ID seen, note 5",
+        NOW - 86400, NOW + 29 * 86400,
+    )  # fmt: skip
+
+
+def large(folder: Path, size: int) -> Video:
+    """A video of about so many bytes."""
+    path = video(folder / "large.mp4", content=bytes(range(256)) * (size // 256))
+    return Video("large.mp4", path, "gate", START, START + 10, 1, ())
+
+
 def contents(folder: Path, **changed: object) -> Contents:
     """Everything; the state folder is ``folder/state``."""
     identifier = new_id()
     source = Source("1790000000.mp4", "segment", START, START + 10, "ab" * 32)
     whole = Contents(
         id=identifier,
-        request=Request(
-            CASE, "access", "Art. 15 GDPR", "The person asked for it", "A. Ford", "by hand", "B. Reeve", "ID seen, note 5",
-            NOW - 86400, NOW + 29 * 86400,
-        ),
+        request=request(),
         videos=(Video("gate.mp4", video(folder / "gate.mp4"), "gate", START, START + 10, 250, (source,)),),
         processing=Processing(
             "7", "cd" * 32, ("default", "staff"), (Model("face_detector", "detector", "ef" * 32),), {"detection": 0.5}
@@ -91,7 +147,7 @@ def contents(folder: Path, **changed: object) -> Contents:
             "cameras in the yard", "the supervisory authority", "no data goes outside the EEA", "dpo@mill.example",
         ),
         identifiability=Identifiability((Figure("recognised again", "0.1 %", "leak.py on 3 clips"),), "DPIA-4"),
-        retention=Retention(NOW + 30 * 86400, "Then it is deleted.", ("h1: court",), ({"what": "segment", "count": 2},)),
+        retention=Retention(NOW + 30 * 86400, "Then it is deleted.", ("h1: court",), ({"what": "segment"},)),
         trail=recorded(folder / "state", identifier),
         signoff=Signoff("C. Shaw", NOW - 100, 3, ("a box was added at 10:02",)),
     )  # fmt: skip
