@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -84,7 +83,7 @@ class Service:
             self._start_mqtt(loop)
             for name in self.settings.cameras:
                 self._start(name)
-            self.audit.note("service started", cameras=list(self.settings.cameras))
+            self.audit.often("service started", cameras=list(self.settings.cameras))
             _tell_systemd("READY=1")
             self.ready.set()
             await self._stop.wait()
@@ -108,8 +107,7 @@ class Service:
         await self.rtsp.stop()
         if self._mqtt is not None:
             self._mqtt.stop(1.0)
-        with contextlib.suppress(AnonymizerError):
-            self.audit.note("service stopped")
+        self.audit.often("service stopped")
         self.audit.close()
 
     # Cameras
@@ -213,7 +211,7 @@ class Service:
             self._mqtt.send(self._mqtt.topics.event(event))
 
     def changed(self, camera: str, state: CameraState) -> None:
-        if state.degraded or not state.online:
+        if (state.degraded and state.reason != self.trouble(camera)) or not state.online:
             self.audit.often("picture degraded" if state.online else "camera away", camera=camera, reason=state.reason)
         if self._mqtt is not None:
             self._mqtt.send(*self._mqtt.topics.states(camera, state))
@@ -223,6 +221,9 @@ class Service:
 
     def sealed(self, camera: str, told: dict[str, Any]) -> None:
         self.recorder.sealed(camera, told)
+
+    def trouble(self, camera: str) -> str:
+        return self.recorder.problems.get(camera) or self.audit.problem
 
     def _access(self, event: AccessEvent) -> None:
         log.info("%s %s from %s: %s", event.kind, event.user or "nobody", event.address, event.path)

@@ -35,6 +35,9 @@ class Listener(Protocol):
 
     def sealed(self, camera: str, told: dict[str, Any]) -> None: ...
 
+    def trouble(self, camera: str) -> str:
+        """What the service itself cannot do for the camera, such as recording it, or empty. Asked once a second."""
+
 
 class Supervisor:
     """One camera. Used in the service's asyncio loop only; ``run`` until cancelled, or ``stop``.
@@ -155,7 +158,10 @@ class Supervisor:
                     Codec(sound["codec"]), int(sound["rate"]), int(sound["channels"]), bytes.fromhex(sound["config"])
                 )
                 self._streams[MAIN].audio = parameters
-            self._change(**told["state"])
+            state = dict(told["state"])
+            if trouble := self._listener.trouble(self.name):
+                state |= {"degraded": True, "reason": "; ".join(filter(None, (state["reason"], trouble)))}
+            self._change(**state)
         except (KeyError, TypeError, ValueError) as error:
             raise LinkError(f"STATE cannot be understood: {error}") from error
 

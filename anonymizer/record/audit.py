@@ -197,12 +197,13 @@ class Audit:
 
     Entries wait in memory while the disk takes none; of more than 10,000 only kind and number are told later. After a
     failed write ``note`` raises AuditError until the disk takes entries again, so that what must be on record is not
-    done meanwhile.
+    done meanwhile. A disk that is full at the start is no different.
     """
 
     def __init__(self, state: StateDir, clock: Callable[[], float] = time.time) -> None:
-        self.file = AuditFile(state, clock)
+        self._state = state
         self._clock = clock
+        self._file: AuditFile | None = None
         self._waiting: deque[Said] = deque()
         self._lost: Counter[str] = Counter()
         self._repeats: OrderedDict[tuple[str, str], _Repeat] = OrderedDict()
@@ -210,6 +211,11 @@ class Audit:
         self._closing = False
         self.problem = ""
         """Why entries cannot be written now, or empty."""
+        try:
+            self._open()
+        except AuditError as error:
+            log.error("%s", error)
+            self.problem = str(error)
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
@@ -240,13 +246,18 @@ class Audit:
 
     def record(self, kind: str, **said: Any) -> None:
         """Tell of something, and return when it is on disk. AuditError where it is not."""
-        self.file.append((self._clock(), kind, said))
+        self._open().append((self._clock(), kind, said))
 
     def close(self, patience: float = 3.0) -> None:
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(patience)
+
+    def _open(self) -> AuditFile:
+        if self._file is None:
+            self._file = AuditFile(self._state, self._clock)
+        return self._file
 
     def _put(self, said: Said) -> None:
         if len(json.dumps(said[2], allow_nan=False)) > _SAID:
@@ -271,13 +282,13 @@ class Audit:
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._waiting and not self._closing:
+                if not self._waiting and not self._closing and not self.problem:
                     self._changed.wait(1.0 if self._repeats else None)
                 self._due(self._closing)
                 batch = list(self._waiting)
                 lost = dict(self._lost)
                 closing = self._closing
-            if batch:
+            if batch or self.problem:
                 self._flush(batch, lost)
             if closing:
                 return
@@ -285,7 +296,7 @@ class Audit:
     def _flush(self, batch: list[Said], lost: dict[str, int]) -> None:
         told: list[Said] = [(self._clock(), "audit overflowed", {"lost": lost})] if lost else []
         try:
-            self.file.append(*batch, *told)
+            self._open().append(*batch, *told)
         except AuditError as error:
             if not self.problem:
                 log.error("%s", error)

@@ -7,7 +7,6 @@ numbers in it; the control is the camera's own stream, in which the same compari
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from anonymizer.record.audit import entries, verify
 from tests.live import rig, stamp
 from tests.live.rig import Broker, Camera, Proxy
 
@@ -69,9 +69,9 @@ def start(camera: Camera, tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
     running: list[Proxy] = []
 
     def begin(**settings: Any) -> Proxy:
-        source = {"url": camera.url("gate"), "silence": 2, **settings.pop("source", {})}
+        gate = {"source": {"url": camera.url("gate"), "silence": 2}, "record": settings.pop("record", {})}
         settings.setdefault("faces", {"lookahead": 0.2})
-        proxy = Proxy(tmp_path, cameras={"gate": {"source": source}}, **settings)
+        proxy = Proxy(tmp_path, cameras={"gate": gate}, **settings)
         running.append(proxy)
         return proxy
 
@@ -261,22 +261,38 @@ def test_a_player_that_does_not_read_costs_nobody_else_a_picture(bench: Bench, s
     assert verdict.pictures > 60 and not verdict.leaks, verdict
 
 
-def test_a_full_disk_does_not_end_the_video(bench: Bench, start: Callable[..., Proxy], tmp_path: Path) -> None:
-    """Nothing of the live path writes; what does, the store of commands, says no and keeps the old rules."""
-    rig.need("mosquitto_pub", "mosquitto", "mount")
-    state = tmp_path / "full"
-    state.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(state)], capture_output=True, check=False
-    ).returncode:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MB."""
+    rig.need("mount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def fill(folder: Path) -> Path:
+    """Write until nothing fits; returns the file to remove."""
+    filler = folder / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_a_full_disk_does_not_end_the_video(
+    bench: Bench, start: Callable[..., Proxy], tmp_path: Path, small_disk: Path
+) -> None:
+    """Nothing of the live path writes; what does, the store of commands, says no and keeps the old rules."""
+    rig.need("mosquitto_pub", "mosquitto")
     broker = Broker(tmp_path)
     try:
-        proxy = start(state_dir=str(state), mqtt={"host": "127.0.0.1", "port": broker.port})
+        proxy = start(state_dir=str(small_disk), mqtt={"host": "127.0.0.1", "port": broker.port})
         proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
-        with suppress(OSError), (state / "filler").open("wb", buffering=0) as filler:
-            while True:
-                filler.write(bytes(4096))
+        fill(small_disk)
         command = ["mosquitto_pub", "-p", str(broker.port), "-t", "anonymizer/gate/method/set", "-m", "solid"]
         verdict = through(bench, proxy, lambda: subprocess.run(command, check=True), seconds=8)
         assert verdict.pictures > 60 and not verdict.leaks, verdict
@@ -284,9 +300,21 @@ def test_a_full_disk_does_not_end_the_video(bench: Bench, start: Callable[..., P
         assert "No space left" in proxy.log.read_text()
     finally:
         broker.stop()
-        for proxy_log in tmp_path.glob("proxy.log"):
-            shutil.copy(proxy_log, bench.folder)
-        subprocess.run(["umount", "-l", str(state)], check=False)
+
+
+def test_a_disk_that_is_full_at_the_start(bench: Bench, start: Callable[..., Proxy], small_disk: Path) -> None:
+    """The video comes all the same and the camera says what is missing; once there is room, both are made up for."""
+    filler = fill(small_disk)
+    proxy = start(state_dir=str(small_disk), record={"enabled": True, "segment": 2, "reserve_mb": 1})
+    proxy.wait_until("gate", online=True, degraded=True, reason=lambda reason: str(small_disk) in reason)
+    verdict = through(bench, proxy, lambda: None, seconds=6)
+    assert verdict.pictures > 60 and verdict.faces > 8 and not verdict.leaks, verdict
+    filler.unlink()
+    proxy.wait_until("gate", 20, online=True, reason=lambda reason: str(small_disk) not in reason)
+    rig.wait_for("a segment", lambda: list((small_disk / "recordings").rglob("*.mp4")), 20)
+    proxy.stop()
+    kinds = [entry.kind for entry in entries(small_disk)]
+    assert verify(small_disk).good and "service started" in kinds and "recording resumed" in kinds
 
 
 def test_sigterm_drains_within_five_seconds(bench: Bench, start: Callable[..., Proxy]) -> None:

@@ -265,6 +265,28 @@ def test_a_full_disk_refuses_notes_and_writes_what_waited_later(
     assert said == [{"value": 1}] and audit.verify(tmp_path).good
 
 
+def test_a_disk_that_is_full_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_RETRY", 0.05)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        log = Audit(StateDir(tmp_path))
+        assert "No space" in log.problem
+        log.often("service started")
+        with pytest.raises(AuditError, match="No space"):
+            log.note("rules changed")
+    deadline = time.monotonic() + 5
+    while log.problem and time.monotonic() < deadline:
+        time.sleep(0.01)
+    log.note("rules changed")
+    log.close(10)
+    assert [entry.kind for entry in audit.entries(tmp_path)][-2:] == ["service started", "rules changed"]
+    assert audit.verify(tmp_path).good
+
+
 def test_what_is_no_json_is_refused_at_once(tmp_path: Path) -> None:
     log = Audit(StateDir(tmp_path))
     with pytest.raises(TypeError):
