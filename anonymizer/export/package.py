@@ -59,10 +59,10 @@ def write(
             os.fsync(file.fileno())
         os.replace(part, path)
         _sync(path.parent)
-    except OSError as error:
+    except (OSError, pyrage.EncryptError) as error:
         if stream.error is not None:
             raise stream.error from None
-        raise PublishError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise PublishError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     finally:
         part.unlink(missing_ok=True)
     return Written(path, counted.size, counted.digest.hexdigest(), stored.manifest)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import os
+import signal
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,3 +156,46 @@ def contents(folder: Path, **changed: object) -> Contents:
         signoff=Signoff("C. Shaw", NOW - 100, 3, ("a box was added at 10:02",)),
     )  # fmt: skip
     return replace(whole, **changed)  # type: ignore[arg-type]
+
+
+def killed(folder: Path) -> None:
+    """Write a package in a child process that is killed at its first step, another at its second, and so on, until one
+    lives. Prints for each whether a package is there, and whether it is valid."""
+    whole, key, path = contents(folder), signing(folder / "state"), folder / "p.zip"
+    for last in itertools.count():
+        path.unlink(missing_ok=True)
+        child = os.fork()
+        if child == 0:
+            _write_until(last, path, whole, key)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        there = path.exists()
+        valid = there and checked(path.read_bytes(), chain.public_text(key)).outcome == "valid"
+        print(json.dumps({"step": last, "lived": status == 0, "there": there, "valid": valid}))
+        if status == 0:
+            return
+
+
+def _write_until(last: int, path: Path, whole: Contents, key: Ed25519PrivateKey) -> None:
+    steps = itertools.count()
+
+    def step(*_: object) -> None:
+        if next(steps) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def stepping(call: Callable[..., object]) -> Callable[..., object]:
+        def around(*arguments: object) -> object:
+            step()
+            result = call(*arguments)
+            step()
+            return result
+
+        return around
+
+    for name in ("open", "fsync", "replace"):
+        setattr(os, name, stepping(getattr(os, name)))
+    package.write(path, whole, key, NOW, (), step)
+
+
+if __name__ == "__main__":
+    killed(Path(sys.argv[1]))
