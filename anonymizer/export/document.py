@@ -11,13 +11,14 @@ from fpdf.fonts import FontFace
 
 from anonymizer.export.statement import Block, Facts, Player, Section, Table
 
-_FONTS = Path("/usr/share/fonts/truetype/dejavu")
+FONTS = Path("/usr/share/fonts/truetype/dejavu")
+"""Where Debian has DejaVu Sans (package fonts-dejavu-core)."""
 _PLAIN, _BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"
 _SIZE, _SMALL = 10, 8  # points
 
 
-def render(sections: Sequence[Section], now: float, fonts: Path = _FONTS) -> bytes:
-    """now: UTC seconds. fonts: a folder with DejaVu Sans (Debian: fonts-dejavu-core).
+def render(sections: Sequence[Section], now: float, fonts: Path = FONTS) -> bytes:
+    """now: UTC seconds. fonts: a folder with DejaVu Sans.
 
     Without it the PDF's own fonts serve, which know Western European letters only: others appear as their code, such
     as ``\\u0142``, and never as another letter.
