@@ -11,6 +11,7 @@ from anonymizer import registry
 from anonymizer.assembly import detectors
 from anonymizer.config import FacesSettings
 from anonymizer.errors import ConfigError, SourceError
+from anonymizer.faces.detectors import Detector
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import Frame, Planes
 from anonymizer.groups import Enrolment, Member
@@ -46,18 +47,7 @@ def _state(given: argparse.Namespace) -> StateDir:
 def _enroll(given: argparse.Namespace) -> int:
     recogniser = Recogniser(registry.resolve("recogniser", given.recogniser))
     detector, _ = detectors(FacesSettings())
-    embeddings = []
-    for photo in given.photos:
-        planes = _picture(photo)
-        scale = min(1.0, _LONGEST / max(planes.width, planes.height))
-        size = round(planes.width * scale), round(planes.height * scale)
-        (found,) = detector.detect([planes.bgr(size)], 0.5)
-        if len(found) != 1:
-            raise ConfigError(f"{photo}: {len(found)} faces were found; a photograph of one face is due")
-        embedding = recogniser.embed(planes, found.points[0] / scale)
-        if embedding is None:
-            raise ConfigError(f"{photo}: the face cannot be aligned; take another photograph")
-        embeddings.append(tuple(map(float, embedding)))
+    embeddings = [embedding(photo, detector, recogniser) for photo in given.photos]
     member = Member(given.name, given.group, given.consent, given.expires, recogniser.name, tuple(embeddings))
     state = _state(given)
     Enrolment(state).enroll(member)
@@ -65,6 +55,20 @@ def _enroll(given: argparse.Namespace) -> int:
     AuditFile(state).append((time.time(), "enrolled", said))
     print(f"{given.name} is enrolled in {given.group} until {given.expires}; reload the service to make it known")
     return 0
+
+
+def embedding(photo: Path, detector: Detector, recogniser: Recogniser) -> tuple[float, ...]:
+    """The embedding of the one face in a photograph. ConfigError where there are none, or several; SourceError where
+    it cannot be read."""
+    planes = _picture(photo)
+    scale = min(1.0, _LONGEST / max(planes.width, planes.height))
+    (found,) = detector.detect([planes.bgr((round(planes.width * scale), round(planes.height * scale)))], 0.5)
+    if len(found) != 1:
+        raise ConfigError(f"{photo}: {len(found)} faces were found; a photograph of one face is due")
+    result = recogniser.embed(planes, found.points[0] / scale)
+    if result is None:
+        raise ConfigError(f"{photo}: the face cannot be aligned; take another photograph")
+    return tuple(map(float, result))
 
 
 def _picture(photo: Path) -> Planes:
