@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,21 @@ _BLOCK, _BITS = 16, 10
 _HIGH, _LOW = 220, 30
 
 
-def stamped(source: Path, target: Path) -> Path:
+def stamped(source: Path, target: Path, step: int = 1) -> Path:
     """The clip as a camera sends it (no B-frames, a key frame a second), its picture numbers written into the corner.
 
-    Ten bits as blocks in the upper left, and the same inverted below.
+    Ten bits as blocks in the upper left, and the same inverted below. step: of so many pictures one is taken, for a
+    camera that sends fewer a second.
     """
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = reader.streams.video[0]
+        rate = Fraction(video.average_rate or 25) / step
         stream = writer.add_stream(
-            "libx264", rate=video.average_rate, options={"preset": "veryfast", "crf": "20", "bf": "0", "g": "25"}
+            "libx264", rate=rate, options={"preset": "veryfast", "crf": "20", "bf": "0", "g": "25"}
         )
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
-        for index, frame in enumerate(reader.decode(video)):
+        for index, frame in enumerate(islice(reader.decode(video), 0, None, step)):
             frame.make_writable()
             plane = frame.planes[0]
             luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
@@ -37,7 +40,7 @@ def stamped(source: Path, target: Path) -> Path:
                 luma[:_BLOCK, bit * _BLOCK : (bit + 1) * _BLOCK] = _HIGH if on else _LOW
                 luma[_BLOCK : 2 * _BLOCK, bit * _BLOCK : (bit + 1) * _BLOCK] = _LOW if on else _HIGH
             frame.pict_type = av.video.frame.PictureType.NONE
-            frame.pts, frame.time_base = index, 1 / Fraction(video.average_rate or 25)
+            frame.pts, frame.time_base = index, 1 / rate
             writer.mux(stream.encode(frame))
         writer.mux(stream.encode(None))
     return target
@@ -59,6 +62,60 @@ def lumas(path: Path) -> Iterator[np.ndarray]:
         for frame in reader.decode(video=0):
             plane = frame.planes[0]
             yield np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+
+
+def one_loop(recording: Path, count: int, target: Path) -> int:
+    """Cut the first whole loop of ``count`` pictures out of a recording; what is missing in it becomes grey pictures.
+
+    Returns how many are missing. ValueError where the recording holds no whole loop.
+    """
+    numbers = [number(luma) for luma in lumas(recording)]
+    starts = [at for at, (one, next_) in enumerate(pairwise(numbers), 1) if one is not None and (next_ or 0) < one]
+    if len(starts) < 2:
+        raise ValueError(f"no whole loop in {len(numbers)} pictures")
+    taken = dict(zip(range(starts[0], starts[1]), numbers[starts[0] : starts[1]], strict=True))
+    with av.open(str(recording)) as reader, av.open(str(target), "w") as writer:
+        stream = writer.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "8", "bf": "0"})
+        assert isinstance(stream, av.VideoStream)
+        video = reader.streams.video[0]
+        stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
+        blank = av.VideoFrame.from_ndarray(np.full((video.height * 3 // 2, video.width), 128, np.uint8), "yuv420p")
+        written = missing = 0
+
+        def write(frame: av.VideoFrame) -> None:
+            nonlocal written
+            frame.pict_type, frame.pts, frame.time_base = av.video.frame.PictureType.NONE, written, Fraction(1, 25)
+            writer.mux(stream.encode(frame))
+            written += 1
+
+        for at, frame in enumerate(reader.decode(video)):
+            index = taken.get(at)
+            while index is not None and written < index:
+                missing += 1
+                write(blank)
+            if index is not None and written == index:
+                write(frame)
+        while written < count:
+            missing += 1
+            write(blank)
+        writer.mux(stream.encode(None))
+    return missing
+
+
+def painted(original: np.ndarray, shown: np.ndarray) -> list[list[float]]:
+    """What a flat cover hides of a picture, by the pixels alone: boxes (x, y, width, height) that together fill it.
+
+    original, shown: luma uint8 (height, width). Flat is what differs by at most 5 grey levels from its neighbours.
+    """
+    near = np.ones((3, 3), np.uint8)
+    flat = cv2.subtract(cv2.dilate(shown, near), cv2.erode(shown, near)) <= 5
+    changed = cv2.blur(cv2.absdiff(original, shown), (3, 3)) >= 4
+    mask = cv2.morphologyEx((flat & changed).astype(np.uint8), cv2.MORPH_OPEN, near)  # without noise
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))  # with what had the cover's grey before
+    rows = cv2.dilate(mask, near)[1::2, 1::2].astype(np.int8)
+    edges = np.diff(np.pad(rows, ((0, 0), (1, 1))), axis=1)
+    (tops, lefts), (_, rights) = np.nonzero(edges == 1), np.nonzero(edges == -1)
+    return [[2.0 * x, 2.0 * y, 2.0 * (end - x), 2.0] for y, x, end in zip(tops, lefts, rights, strict=True)]
 
 
 def labels(path: Path) -> dict[int, list[dict[str, Any]]]:
