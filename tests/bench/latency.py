@@ -55,7 +55,8 @@ def pss(pid: int) -> float:
 
 
 def measure(clip: str, seconds: float, lookahead: float, folder: Path) -> tuple[list[float], float, float, str]:
-    """(added seconds of each picture, PSS in MB of the worker, share of pictures that came through, what was given up)."""
+    """(added seconds of each picture, PSS in MB of the worker, share of pictures that came through, what the proxy gave
+    up)."""
     once = stamp.stamped(SHARED / "footage" / "video" / clip, folder / f"once-{clip}")
     long = folder / f"long-{clip}"
     subprocess.run(
