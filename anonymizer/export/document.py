@@ -15,6 +15,7 @@ FONTS = Path("/usr/share/fonts/truetype/dejavu")
 """Where Debian has DejaVu Sans (package fonts-dejavu-core)."""
 _PLAIN, _BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"
 _SIZE, _SMALL = 10, 8  # points
+_CELL = 600  # characters; a row must fit on a page
 
 
 def render(sections: Sequence[Section], now: float, fonts: Path = FONTS) -> bytes:
@@ -69,7 +70,7 @@ class _Report(FPDF):
             case Facts(rows):
                 self._table([], rows, (1, 3))
             case Table(head, rows) if rows:
-                self._table(list(head), rows, None)
+                self._table(list(head), rows, [_weight(column) for column in zip(head, *rows, strict=True)])
             case _:
                 self._lines("none", 5)
         self.ln(2)
@@ -77,17 +78,22 @@ class _Report(FPDF):
     def _lines(self, text: str, height: float) -> None:
         self.multi_cell(0, height, self._known(text), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
-    def _table(self, head: list[str], rows: Sequence[Sequence[str]], widths: tuple[int, ...] | None) -> None:
+    def _table(self, head: list[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
         self.set_font(self._family, "", _SMALL)
         with self.table(
-            col_widths=widths, text_align="LEFT", line_height=4, headings_style=FontFace(emphasis="B"),
-            first_row_as_headings=bool(head), borders_layout="HORIZONTAL_LINES",
+            col_widths=tuple(widths), text_align="LEFT", line_height=4, padding=0.6,
+            headings_style=FontFace(emphasis="B"), first_row_as_headings=bool(head), borders_layout="HORIZONTAL_LINES",
         ) as table:  # fmt: skip
             for row in [head, *rows] if head else rows:
                 line = table.row()
                 for cell in row:
-                    line.cell(self._known(cell))
+                    line.cell(self._known(cell if len(cell) <= _CELL else f"{cell[:_CELL]} … (whole in index.html)"))
 
     def _known(self, text: str) -> str:
         """Only what the font can show."""
         return text if self._unicode else text.encode("latin-1", "backslashreplace").decode("latin-1")
+
+
+def _weight(column: Sequence[str]) -> int:
+    """A column's share of the width: what its longest text needs, within bounds that leave room for the others."""
+    return min(40, max(10, *map(len, column)))

@@ -162,6 +162,15 @@ def test_without_fonts_other_letters_stand_as_their_code(tmp_path: Path) -> None
     assert r"Søren \u0141ód\u017a \u2013 \u201cx\u201d" in text and packages.CASE in text
 
 
+def test_a_text_longer_than_a_page_of_the_pdf_is_cut_there(tmp_path: Path) -> None:
+    long = "word " * 2000 + "x" * 5000
+    row = Redaction("gate.mp4", long, START, START + 1, 25, "blur", "blur", long, long)
+    whole = contents(tmp_path, redactions=(row,), request=replace(packages.request(), reason=long))
+    assert pdf_text(whole).count("(whole in index.html)") == 4
+    assert pdf_text(whole, tmp_path).count("(whole in index.html)") == 4
+    assert render(whole).text.count(long) == 4
+
+
 def test_a_browser_shows_the_page_and_plays_the_video_and_loads_nothing_else(tmp_path: Path, page: Page) -> None:
     video = videos.write(tmp_path / "yard.mp4", count=50)
     whole = contents(tmp_path, videos=(Video("yard.mp4", video, HOSTILE, START, START + 2, 50, ()),))
