@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from anonymizer.errors import ConfigError, PublishError, SourceError
 from anonymizer.evaluate import cost, page, people
 from anonymizer.evaluate.coverage import Coverage
 from anonymizer.evaluate.figure import Section
-from anonymizer.evaluate.identity import Identities
-from anonymizer.evaluate.labels import find_labels, read_labels, read_report
+from anonymizer.evaluate.identity import Identities, Sample
+from anonymizer.evaluate.labels import Labels, find_labels, read_labels, read_report
 from anonymizer.evaluate.scene import Clip, Observer, Walk
 from anonymizer.evaluate.stability import Stability
 from anonymizer.evaluate.utility import Utility
@@ -56,20 +57,29 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
             )  # fmt: skip
         if name in ("reidentify", "all"):
             verb.add_argument("--people", type=Path, metavar="FOLDER", help="pictures of known people, a folder each")
-            verb.add_argument("--most-people", type=int, metavar="N", help="take only the first N of them")
-            verb.add_argument("--portraits", type=Path, metavar="FOLDER", help="portraits to compare diversity with")
+            verb.add_argument("--most-people", type=_count, metavar="N", help="take N of them, drawn by the seed")
+            verb.add_argument(
+                "--most-parrots", type=_count, metavar="N",
+                help="try parrots and linkage, which redact anew for every method and release, on N of them",
+            )  # fmt: skip
+            verb.add_argument(
+                "--portraits", type=Path, metavar="FOLDER", help="a picture a person, to compare diversity with"
+            )
         if name in ("utility", "all"):
-            verb.add_argument("--landmarks", default="auto", metavar="FILE", help="landmark net that judges")
+            verb.add_argument(
+                "--landmarks", default="auto", metavar="FILE",
+                help="landmark net that judges; better one that did not redact (default: the product's)",
+            )  # fmt: skip
             verb.add_argument("--iris", type=Path, metavar="FILE", help="MediaPipe's iris model, to go with its mesh")
         if name == "all":
             verb.add_argument("--no-cost", action="store_true", help="leave the cost out")
-            verb.add_argument("--rounds", type=int, default=1, help="of measuring cost (default: %(default)s)")
+            verb.add_argument("--rounds", type=_count, default=1, help="of measuring cost (default: %(default)s)")
         verb.set_defaults(command=_run, parts=tuple(PARTS) if name == "all" else (name,))
     verb = verbs.add_parser("cost", help="what anonymising costs over decoding and encoding alone")
     verb.add_argument("clips", type=Path, nargs=1, metavar="CLIP")
     verb.add_argument("--preset", choices=get_args(Preset), default="superfast", help="of x264 (default: %(default)s)")
     verb.add_argument("--crf", type=int, default=23, help="of x264 (default: %(default)s)")
-    verb.add_argument("--rounds", type=int, default=3, help="of measuring (default: %(default)s)")
+    verb.add_argument("--rounds", type=_count, default=3, help="of measuring (default: %(default)s)")
     _output(verb)
     verb.set_defaults(command=_cost)
 
@@ -89,9 +99,14 @@ def _footage(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     verb.add_argument("--config", type=Path, metavar="FILE", help="settings for anonymising")
     verb.add_argument("--method", choices=_METHODS, help="what happens to every face, instead of what the rules say")
-    verb.add_argument("--step", type=int, default=5, metavar="N", help="look at every Nth frame (default: %(default)s)")
-    verb.add_argument("--frames", type=int, metavar="N", help="stop after so many frames of a clip")
-    verb.add_argument("--seed", type=int, default=0, help="chooses the faces on the sheets (default: %(default)s)")
+    verb.add_argument(
+        "--step", type=_count, default=5, metavar="N",
+        help="look at every Nth frame; choose it so that they are labelled (default: %(default)s)",
+    )  # fmt: skip
+    verb.add_argument("--frames", type=_count, metavar="N", help="look no further than N frames into a clip")
+    verb.add_argument(
+        "--seed", type=int, default=0, help="draws the faces on the sheets, and people (default: %(default)s)"
+    )
     _output(verb)
 
 
@@ -102,6 +117,13 @@ def _output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class _Judge:
     detector: Detector
@@ -109,61 +131,96 @@ class _Judge:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.step < 1:
-        raise ConfigError("--step: must be 1 or more")
-    folder = getattr(given, "people", None)
-    if not given.clips and folder is None:
-        raise ConfigError("nothing to evaluate: give clips" + (", or --people" if hasattr(given, "people") else ""))
     recognisers = _recognisers(getattr(given, "recogniser", []))
-    if "reidentify" in given.parts and not recognisers:
-        raise ConfigError("reidentify needs a recogniser: --recogniser FAMILY=FILE")
+    labels = _checked(given, recognisers)
     _folder(given.out)
     path = registry.resolve("detector", given.reference or "auto")
     judge = _Judge(load_detector(path), path)
     settings = config.load(given.config) if given.config else config.Config()
-    clips = [_clip(source, given, settings) for source in given.clips]
-    if "recall" in given.parts and not given.reference and any(clip.labels is None for clip in clips):
-        unknown = next(clip for clip in clips if clip.labels is None)
-        raise ConfigError(
-            f"{unknown.original}: recall needs labels, or --reference with a detector that did not redact"
-        )
-
-    sections: list[Section] = []
-    thresholds: dict[str, float] = {}
-    portraits: dict[str, F32] = {}
-    photos = []
-    if folder is not None:
-        photos = people.read(folder, judge.detector, most=given.most_people)
-        thresholds = people.natural(photos, recognisers)
-    if getattr(given, "portraits", None) is not None:
-        portraits = people.portrait_similarities(given.portraits, recognisers, judge.detector)
-
-    observers: dict[str, Observer] = {}
+    known = _Known.read(given, recognisers, judge.detector, settings)
+    observers: list[Observer] = []
     if "recall" in given.parts:
-        observers["recall"] = Coverage(path.name)
+        observers.append(Coverage(path.name))
     if "reidentify" in given.parts:
-        observers["reidentify"] = Identities(recognisers, thresholds, portraits)
+        observers.append(Identities(recognisers, known.thresholds, known.portraits))
     if "utility" in given.parts:
         net = registry.resolve("landmarks", given.landmarks)
-        observers["utility"] = Utility(Landmarker(net, iris=given.iris), net.name, given.seed)
+        observers.append(Utility(Landmarker(net, iris=given.iris), net.name, given.seed))
     if "stability" in given.parts:
-        observers["stability"] = Stability(recognisers)
-    facts = _facts(given, judge, thresholds)
-    for clip in clips:
-        walk = Walk(clip, judge.detector, step=given.step, most=given.frames)
+        observers.append(Stability(recognisers))
+
+    facts = _facts(given, judge, known.thresholds)
+    for source in given.clips:
+        clip = _clip(source, given, settings, labels[source])
+        walk = Walk(clip, judge.detector, settings.encoder, step=given.step, most=given.frames)
+        _say(f"looking at {clip.name}")
         for scene in walk:
-            for observer in observers.values():
+            for observer in observers:
                 observer.see(scene)
         facts.append((f"clip {clip.name}", _about(clip, walk.frames)))
-    if clips:
-        sections += [observer.section() for observer in observers.values()]
-    if photos:
-        method = Action[(given.method or "replace").upper()]
-        sections.append(people.section(photos, recognisers, settings, thresholds, portraits, method))
-    if clips and not getattr(given, "no_cost", True):
-        encoder = EncoderSettings()
-        sections.append(cost.section(clips[0].original, encoder, cost.rounds(clips[0].original, encoder, given.rounds)))
+    sections = [observer.section() for observer in observers] if given.clips else []
+    if known.photos:
+        _say("attacking known people")
+        sections.append(
+            people.section(
+                known.photos, known.samples, recognisers, settings, known.thresholds, known.portraits, known.method,
+                most=given.most_parrots, seed=given.seed,
+            )
+        )  # fmt: skip
+    if given.clips and not getattr(given, "no_cost", True):
+        _say("measuring cost")
+        encoder, first = settings.encoder, given.clips[0]
+        sections.append(cost.section(first, encoder, cost.rounds(first, encoder, given.rounds)))
     return _tell(given, facts, sections)
+
+
+def _checked(given: argparse.Namespace, recognisers: list[Recogniser]) -> dict[Path, Labels | None]:
+    """The labels of each clip. What is missing is said before any work begins."""
+    if not given.clips and getattr(given, "people", None) is None:
+        raise ConfigError("nothing to evaluate: give a clip" + (", or --people" if hasattr(given, "people") else ""))
+    if "reidentify" in given.parts and not recognisers:
+        raise ConfigError("reidentify needs a recogniser: --recogniser FAMILY=FILE")
+    labels: dict[Path, Labels | None] = {}
+    for source in given.clips:
+        if not source.is_file():
+            raise SourceError(f"{source}: there is no such file")
+        found = find_labels(given.labels, source) if given.labels else None
+        labels[source] = read_labels(found) if found is not None else None
+        if given.anonymised:
+            _anonymised(source, _name(source, given.clips), given.anonymised)
+        if "recall" in given.parts and not given.reference and labels[source] is None:
+            raise ConfigError(f"{source}: recall needs labels, or --reference with a detector that did not redact")
+    return labels
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Photographs of known people, what became of them, and what they tell; portraits beside."""
+
+    method: Action
+    photos: list[people.Photo]
+    samples: list[Sample]
+    thresholds: dict[str, float]
+    portraits: dict[str, F32]
+
+    @classmethod
+    def read(
+        cls, given: argparse.Namespace, recognisers: list[Recogniser], detector: Detector, settings: config.Config
+    ) -> _Known:
+        out = cls(Action[(given.method or "replace").upper()], [], [], {}, {})
+        if getattr(given, "people", None) is not None:
+            _say("redacting known people")
+            out.photos.extend(people.read(given.people, detector, most=given.most_people, seed=given.seed))
+            out.samples.extend(people.samples(out.photos, recognisers, settings, out.method))
+            out.thresholds.update(people.natural(out.samples, recognisers))
+        if getattr(given, "portraits", None) is not None:
+            out.portraits.update(people.portraits(given.portraits, recognisers, detector))
+        return out
+
+
+def _say(what: str) -> None:
+    """What takes the time, for who waits."""
+    print(f"{what} …", file=sys.stderr, flush=True)
 
 
 def _recognisers(given: Sequence[str]) -> list[Recogniser]:
@@ -186,27 +243,22 @@ def _cost(given: argparse.Namespace) -> int:
         raise SourceError(f"{clip}: there is no such file")
     _folder(given.out)
     settings = EncoderSettings(preset=given.preset, crf=given.crf)
-    section = cost.section(clip, settings, cost.rounds(clip, settings, max(1, given.rounds)))
+    section = cost.section(clip, settings, cost.rounds(clip, settings, given.rounds))
     return _tell(given, [("software", f"anonymizer {anonymizer.__version__}"), ("clip", str(clip))], [section])
 
 
-def _clip(source: Path, given: argparse.Namespace, settings: config.Config) -> Clip:
-    """The clip with its anonymised version, which is made where none is given, its report and its labels."""
-    if not source.is_file():
-        raise SourceError(f"{source}: there is no such file")
+def _clip(source: Path, given: argparse.Namespace, settings: config.Config, labels: Labels | None) -> Clip:
+    """The clip with its anonymised version, which is made where none is given, and its report."""
     name = _name(source, given.clips)
-    labels = find_labels(given.labels, source) if given.labels else None
     target = _anonymised(source, name, given.anonymised) if given.anonymised else given.out / f"{name}.mp4"
     report = target.with_suffix(".json")
     if not given.anonymised:
         rules = assembly.rules(settings.rules)
         if given.method:
             rules = RuleSet(default=Treatment(action=Action[given.method.upper()]))
+        _say(f"redacting {name}")
         redact(source, target, settings, rules, report=report)
-    return Clip(
-        name, source, target, read_report(report) if report.is_file() else None,
-        read_labels(labels) if labels is not None else None,
-    )  # fmt: skip
+    return Clip(name, source, target, read_report(report) if report.is_file() else None, labels)
 
 
 def _name(source: Path, among: list[Path]) -> str:
@@ -227,7 +279,9 @@ def _anonymised(source: Path, name: str, given: Path) -> Path:
 def _facts(given: argparse.Namespace, judge: _Judge, thresholds: dict[str, float]) -> list[tuple[str, str]]:
     facts = [
         ("software", f"anonymizer {anonymizer.__version__}"),
-        ("frames looked at", f"every {given.step}th" + (f", up to {given.frames} of a clip" if given.frames else "")),
+        ("command", shlex.join(["anonymizer", *sys.argv[1:]])),
+        ("frames", f"one in {given.step}" + (f", of the first {given.frames} of a clip" if given.frames else "")),
+        ("seed", str(given.seed)),
         ("judging detector", _file(judge.path)),
     ]
     for one in getattr(given, "recogniser", []):
@@ -266,9 +320,10 @@ def _tell(given: argparse.Namespace, facts: list[tuple[str, str]], sections: lis
         return 0
     console = Console(width=max(100, min(160, Console().width)))
     for section in sections:
-        table = Table("figure", "of", "value", "count", title=section.title, title_justify="left")
+        table = Table("figure", "of", "value", "goal", "count", title=section.title, title_justify="left")
         for figure in section.figures:
-            table.add_row(figure.name, figure.of, figure.text(), str(figure.count))
+            goal = "" if figure.goal is None else f"{figure.goal} {figure.verdict()}"
+            table.add_row(figure.name, figure.of, figure.text(), goal, str(figure.count))
         console.print(table)
     print(f"{html}\n{data}", file=sys.stderr)
     return 0

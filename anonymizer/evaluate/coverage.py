@@ -11,7 +11,7 @@ from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.labels import Done
 from anonymizer.evaluate.recall import COVERED, HEIGHTS, Looked, Score, Verdict, score
 from anonymizer.evaluate.scene import Clip, Scene
-from anonymizer.evaluate.statistics import rate
+from anonymizer.evaluate.statistics import rate, ratio
 
 _PIXELS_FROM = 20  # pixels of height from which fine structure says something
 
@@ -42,7 +42,8 @@ class Coverage:
                 self._left.append((subject.who, *same))
 
     def section(self) -> Section:
-        reference = "labels" if any(c.labels for c, _ in self._clips.values()) else f"detector {self._reference}"
+        labelled = sum(clip.labels is not None for clip, _ in self._clips.values())
+        reference = f"labels in {labelled} of {len(self._clips)} clips, else the detector {self._reference}"
         out = Section(
             "Recall",
             f"Which faces were covered. Reference: {reference}. A face is covered when {COVERED:.0%} of its box is "
@@ -104,21 +105,22 @@ def _tell(out: Section, scores: dict[str, Score]) -> None:
 
     runs = [(miss.seconds, name, miss) for name, one in scores.items() for miss in one.misses]
     frames = sum(one.frames for one in scores.values())
-    how = "A run is a track that stays uncovered in judged frames in a row"
-    out.figure("miss runs", "all clips", len(runs), "", frames, f"{how}.")
+    how = "A run is a track that stays uncovered in judged frames in a row. A count, without interval."
+    out.figure("miss runs", "all clips", len(runs), "", frames, how)
     if runs:
         seconds, name, miss = max(runs, key=lambda run: run[0])
-        where = f"{how}; the longest one: {name}, track {miss.track}, from frame {miss.first} on, {miss.frames} frames."
+        where = f"{name}, track {miss.track}, from frame {miss.first} on, {miss.frames} frames."
         out.figure("longest miss", "all clips", seconds, "s", len(runs), where)
-    false = sum(one.false for one in scores.values())
-    out.figure(
-        "false positives", "a frame", false / max(1, frames), "", frames, "Painted boxes that touch no known face."
-    )
-    spill = 100 * float(np.average([s.spill for s in scores.values()], weights=[s.frames for s in scores.values()]))
+    clips, each = np.array(list(scores)), list(scores.values())
+    judged = np.array([one.frames for one in each])
+    false = ratio(np.array([one.false for one in each]), judged, clips, count=frames)
+    out.number("false positives", "a frame", false, "Painted boxes that touch no known face.", over="clips")
+    spill = ratio(np.array([one.spill * (one.frames - one.whole) for one in each]),
+                  np.array([one.frames - one.whole for one in each]), clips, count=frames)  # fmt: skip
     how = "Painted area away from every known face, mean over frames that were not covered whole."
-    out.figure("spill", "share of the picture", spill, "%", frames, how)
-    whole = sum(one.whole for one in scores.values())
-    out.figure("covered whole", "frames", whole, "", frames, "Frames in which nothing could be relied on.")
+    out.number("spill", "share of the picture", spill, how, "%", 100, over="clips")
+    whole = sum(one.whole for one in each)
+    out.figure("covered whole", "frames", whole, "", frames, "Frames in which nothing could be relied on. A count.")
 
 
 def _height_name(i: int) -> str:

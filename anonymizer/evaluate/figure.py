@@ -8,13 +8,29 @@ from typing import Any
 from anonymizer.evaluate.statistics import Rate
 from anonymizer.frame import U8
 
+_DIGITS = {"%": 1, "points": 1, "°": 1, "dB": 1, "MB": 0, "ms a frame": 2, "ms a face": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What this project wants of a figure: at most ``limit``, or at least that much."""
+
+    limit: float
+    least: bool = False
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.least else '≤'} {self.limit:g}"
+
+    def met(self, value: float) -> bool:
+        return value >= self.limit if self.least else value <= self.limit
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One number. name: of the quantity; of: what it was measured on, such as a recogniser or a class of faces.
 
-    value: None where it cannot be said, then ``how`` says why. low, high: 95 % interval. count: faces, pairs or frames
-    behind it.
+    value: None where there is too little to say. low, high: 95 % interval. count: faces, pairs or frames behind it.
+    over: of how many people or tracks these are. how: the way it was made.
     """
 
     name: str
@@ -25,31 +41,45 @@ class Figure:
     how: str
     low: float | None = None
     high: float | None = None
+    over: str = ""
+    goal: Goal | None = None
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         out: dict[str, Any] = {"name": self.name, "of": self.of, "value": _rounded(self.value), "unit": self.unit}
         if self.low is not None:
             out["interval"] = [_rounded(self.low), _rounded(self.high)]
-        return {**out, "count": self.count, "how": self.how}
+        if self.goal is not None:
+            out |= {"goal": str(self.goal), "verdict": self.verdict()}
+        return {**out, "count": self.count, **({"over": self.over} if self.over else {}), "how": self.how}
 
     def text(self) -> str:
         """The value with its unit and interval."""
         if self.value is None:
-            return "–"
-        digits = 0 if self.unit == "" and self.value == int(self.value) else 1 if self.unit == "%" else 3
+            return "too little to say"
+        digits = 0 if self.unit == "" and self.value == int(self.value) else _DIGITS.get(self.unit, 3)
         shown = f"{self.value:.{digits}f}"
         if self.low is not None and self.high is not None:
             shown += f" ({self.low:.{digits}f} to {self.high:.{digits}f})"
         return f"{shown} {self.unit}".strip()
 
+    def verdict(self) -> str:
+        """Whether the goal is met; not sure where the interval reaches across it."""
+        if self.goal is None or self.value is None:
+            return ""
+        ends = {self.goal.met(end) for end in (self.low, self.high) if end is not None}
+        word = "met" if self.goal.met(self.value) else "missed"
+        return f"{word}, not sure" if len(ends) > 1 else word
+
 
 @dataclass(slots=True)
 class Section:
-    """One part of the report. plots: SVG texts; sheets: captions and BGR pictures of anonymised faces."""
+    """One part of the report. over: what intervals are resampled over. plots: SVG texts; sheets: captions and BGR
+    pictures of anonymised faces."""
 
     title: str
     about: str
+    over: str = "tracks"
     figures: list[Figure] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
     sheets: list[tuple[str, U8]] = field(default_factory=list)
@@ -58,21 +88,21 @@ class Section:
         """Add a number without interval."""
         self.figures.append(Figure(name, of, value, unit, count, how))
 
-    def share(self, name: str, of: str, rate: Rate | None, how: str) -> None:
+    def share(self, name: str, of: str, rate: Rate | None, how: str, goal: Goal | None = None) -> None:
         """Add a share in per cent."""
-        self._add(name, of, rate, how, "%", 100.0)
+        self.number(name, of, rate, how, "%", 100.0, goal)
 
-    def number(self, name: str, of: str, rate: Rate | None, how: str, unit: str = "") -> None:
-        """Add a mean."""
-        self._add(name, of, rate, how, unit, 1.0)
-
-    def _add(self, name: str, of: str, rate: Rate | None, how: str, unit: str, scale: float) -> None:
+    def number(
+        self, name: str, of: str, rate: Rate | None, how: str, unit: str = "", scale: float = 1.0,
+        goal: Goal | None = None, over: str = "",
+    ) -> None:  # fmt: skip
+        """Add a value with its interval. over: what that is resampled over, where it is not the section's."""
         if rate is None:
-            self.figures.append(Figure(name, of, None, unit, 0, f"too little to say. {how}"))
+            self.figures.append(Figure(name, of, None, unit, 0, how, goal=goal))
             return
         low, high = (None if end is None else scale * end for end in (rate.low, rate.high))
-        how += " One person, so no interval." if low is None else f" Interval: 95 %, over {rate.identities} people."
-        self.figures.append(Figure(name, of, scale * rate.value, unit, rate.count, how, low, high))
+        many = f"{rate.identities} {over or self.over}"
+        self.figures.append(Figure(name, of, scale * rate.value, unit, rate.count, how, low, high, many, goal))
 
 
 def _rounded(value: float | None) -> float | None:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.evaluate import attack, plot, reidentify
-from anonymizer.evaluate.figure import Section
+from anonymizer.evaluate.figure import Goal, Section
 from anonymizer.evaluate.reidentify import Known
 from anonymizer.evaluate.scene import MISSED, UNREPORTED, Scene
+from anonymizer.evaluate.statistics import difference, quantile, rate
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8, Box
 
@@ -21,11 +22,16 @@ SMALLEST = 40
 
 GREY = 128
 
+MATCHING, TRAINED = Goal(0.5), Goal(2.0)
+"""Points by which replaced faces may be known more often than faces filled with grey."""
+
 
 @dataclass(slots=True)
 class Sample:
-    """One face before and after, and with its box filled with grey. embeddings: by recogniser, float32 (3, d)."""
+    """One face before and after, and with its box filled with grey. clip: whose impostors set its threshold;
+    embeddings: by recogniser, float32 (3, d)."""
 
+    clip: str
     who: str
     order: int
     method: str
@@ -49,17 +55,9 @@ def greyed(bgr: U8, boxes: Sequence[Box]) -> U8:
     return out
 
 
-def sample(
-    recognisers: Sequence[Recogniser], who: str, order: int, method: str, pictures: tuple[U8, U8, U8], points: F32
-) -> Sample:
-    """Embed one face of the pictures before, after and greyed, aligned alike by the original's five points."""
-    embeddings = {r.name: np.concatenate([r(picture, points[None]) for picture in pictures]) for r in recognisers}
-    return Sample(who, order, method, embeddings)
-
-
 class Identities:
     """Sees scenes, tells the section on re-identification. natural: thresholds set on natural faces; portraits:
-    similarities of different portraits; both by recogniser."""
+    embeddings of portraits; both by recogniser."""
 
     def __init__(self, recognisers: Sequence[Recogniser], natural: dict[str, float], portraits: dict[str, F32]) -> None:
         self._recognisers = recognisers
@@ -76,10 +74,11 @@ class Identities:
         grey = greyed(scene.before, [s.known.box for s in scene.subjects])
         for subject in worth:
             assert subject.points is not None
-            pictures = scene.before, scene.after, grey
-            self.samples.append(
-                sample(self._recognisers, subject.who, scene.index, subject.method, pictures, subject.points)
-            )
+            embeddings = {
+                r.name: np.concatenate([scene.embeddings(r, subject), r(grey, subject.points[None])])
+                for r in self._recognisers
+            }
+            self.samples.append(Sample(scene.clip.name, subject.who, scene.index, subject.method, embeddings))
 
     def section(self) -> Section:
         out = Section(
@@ -122,27 +121,34 @@ def names(samples: Sequence[Sample]) -> NDArray[np.str_]:
 def tell_frames(out: Section, recogniser: str, kind: str, chosen: Sequence[Sample], natural: float | None) -> None:
     """The same-frame attack, and its control."""
     faces, who = triple(chosen, recogniser), names(chosen)
-    how = "Cosine with the original of the same frame"
+    clips = np.array([one.clip for one in chosen])
+    several = len(np.unique(who)) > 1
+    matched = []
     for label, probes in (("", faces.anonymised), (", control", faces.control)):
         of = f"{recogniser}, {kind}{label}"
-        if len(np.unique(who)) > 1:
+        if several:
             known = reidentify.same_frame(probes, faces.original, who)
-            tell_known(out, "same frame", of, known, f"{how}; threshold on other people's originals.", "original frame")
+            how = "Cosine with the original of the same frame; the threshold is set on other people's originals."
+            tell_known(out, "same frame", of, known, how, "original of another frame")
         if natural is not None:
+            matched.append(reidentify.matching(probes, faces.original, who, clips, natural))
             out.share(
-                "still matching", of, reidentify.still_matching(probes, faces.original, who, natural),
-                f"{how} above {natural:.3f} (FAR 1e-3 of natural faces), raised to the FAR 1e-2 of these faces' own "
-                "impostors where that is higher.",
+                "same frame, still matching", of, rate(matched[-1], who),
+                "Cosine with the original of the same frame above the threshold of FAR 1e-3 among natural faces, or of "
+                "FAR 1e-2 among the clip's own impostors where that is higher.",
             )  # fmt: skip
-    if len(np.unique(who)) < 2:
-        return
-    cosines = [(n, np.einsum("ij,ij->i", p, faces.original)) for n, p in (("anonymised", faces.anonymised),
-               ("control", faces.control))]  # fmt: skip
-    other = reidentify.between(faces.original, who)
-    out.plots.append(
-        plot.histogram(f"{recogniser}, {kind}: cosine with the same frame's original",
-                       [*cosines, ("different people's originals", other)], -0.5, 1)
-    )  # fmt: skip
+    if matched:
+        out.number(
+            "same frame, still matching more than the control", f"{recogniser}, {kind}",
+            difference(matched[0], matched[1], who), "The same, less the control's share.", "points", 100,
+            goal=MATCHING if kind == "replaced" else None,
+        )  # fmt: skip
+    if several:
+        cosines = [(n, np.einsum("ij,ij->i", p, faces.original)) for n, p in (("anonymised", faces.anonymised),
+                   ("control", faces.control))]  # fmt: skip
+        other = reidentify.similarities(faces.original, *reidentify.pairs(who))
+        title = f"{recogniser}, {kind}: cosine with the same frame's original"
+        out.plots.append(plot.histogram(title, [*cosines, ("different people's originals", other)], -0.5, 1))
 
 
 def tell_enrolled(out: Section, recogniser: str, kind: str, chosen: Sequence[Sample], enrolment: str) -> None:
@@ -162,19 +168,28 @@ def tell_trained(out: Section, recogniser: str, kind: str, chosen: Sequence[Samp
     """The attacker that learns, on anonymised and on grey-filled faces."""
     faces, who = triple(chosen, recogniser), names(chosen)
     first = reidentify.parts(who, np.array([one.order for one in chosen]))
+    how = "A ridge map to the original's embedding, learned on half of the people, attacks the other half it never saw."
+    found = []
     for label, probes in (("", faces.anonymised), (", control", faces.control)):
         known = attack.trained(probes, faces.original, who, first)
-        how = "A ridge map to the original's embedding, learned on half of the people, attacks the other half."
-        of = f"{recogniser}, {kind}{label}"
         if known is None:
-            out.share("trained attacker, rank-1", of, None, f"{how} It needs eight people with two faces each.")
-        else:
-            tell_known(out, "trained attacker", of, known, how, "enrolled person")
+            how += " It needs eight people with two faces each."
+            out.share("trained attacker, rank-1", f"{recogniser}, {kind}", None, how)
+            return
+        found.append(known)
+        tell_known(out, "trained attacker", f"{recogniser}, {kind}{label}", known, how, "enrolled person")
+    anonymised, control = found
+    out.number(
+        "trained attacker, rank-1 above the control", f"{recogniser}, {kind}",
+        difference(anonymised.hits, control.hits, anonymised.who),
+        "The same, less its rank-1 on faces filled with grey, on which it learned anew.", "points", 100,
+        goal=TRAINED if kind == "replaced" else None,
+    )  # fmt: skip
 
 
 def tell_known(out: Section, name: str, of: str, known: Known, how: str, what: str) -> None:
-    for far, rate in known.accepted.items():
-        out.share(f"{name}, TAR at FAR {far:g}", of, rate, how)
+    for far, accepted in known.accepted.items():
+        out.share(f"{name}, TAR at FAR {far:g}", of, accepted, how)
     if known.first is not None:
         out.share(
             f"{name}, rank-1", of, known.first, f"{how} Nearest {what} is the right one; chance {known.chance:.1%}."
@@ -189,7 +204,7 @@ def diversity(
     *,
     pooled: bool = True,
 ) -> None:
-    """Whether different people get different faces. portraits: similarities of different portraits, by recogniser.
+    """Whether different people get different faces. portraits: embeddings of portraits, by recogniser.
 
     pooled: a person's faces are all of one identity, so that their mean tells more of it; otherwise each is its own.
     """
@@ -199,16 +214,25 @@ def diversity(
         faces, who = triple(replaced, recogniser.name), names(replaced)
         if len(np.unique(who)) < 3:
             continue
-        series = []
-        for label, embeddings in (("replaced faces", faces.anonymised), ("their originals", faces.original)):
-            chosen, people = reidentify.enrol(embeddings, who) if pooled else (embeddings, who)
-            series.append((label, reidentify.between(chosen, people)))
-        reference = portraits.get(recogniser.name)
-        if reference is not None:
-            series.append(("portraits", reference))
-        for label, values in series:
+        groups = [("replaced faces", faces.anonymised, who), ("their originals", faces.original, who)]
+        if recogniser.name in portraits:
+            known = portraits[recogniser.name]
+            groups.append(("portraits", known, np.array([f"portrait {i}" for i in range(len(known))])))
+        series, medians = [], []
+        how = f"Cosine between different people's {'mean embeddings' if pooled else 'faces'}, counted in pairs."
+        for label, faces_of, whose in groups:
+            embeddings, people = reidentify.enrol(faces_of, whose) if pooled else (faces_of, whose)
+            rows, columns = reidentify.pairs(people)
+            values = reidentify.similarities(embeddings, rows, columns)
+            series.append((label, values))
             of = f"{recogniser.name}, {label}"
-            how = f"Cosine between different people's {'mean embeddings' if pooled else 'faces'}, counted in pairs"
-            out.figure("diversity, median similarity", of, float(np.median(values)), "", len(values), f"{how}.")
-            out.figure("diversity, 95th percentile", of, float(np.quantile(values, 0.95)), "", len(values), f"{how}.")
+            for name, share in (("median similarity", 0.5), ("95th percentile", 0.95)):
+                found = quantile(values, share, people[rows], people[columns])
+                out.number(f"diversity, {name}", of, found, how)
+            medians.append(float(np.median(values)))
+        if len(medians) == 3:
+            out.figure(
+                "diversity, median similarity above the portraits'", recogniser.name, medians[0] - medians[2], "",
+                len(series[0][1]), f"{how} Less the same of portraits, one person each.",
+            )  # fmt: skip
         out.plots.append(plot.histogram(f"{recogniser.name}: similarity of different people", series, -0.5, 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import cv2
@@ -19,7 +20,7 @@ from anonymizer.config import Config
 from anonymizer.errors import SourceError
 from anonymizer.evaluate import attack, boxes, identity, reidentify
 from anonymizer.evaluate.figure import Section
-from anonymizer.evaluate.identity import Sample, greyed, sample
+from anonymizer.evaluate.identity import Sample, greyed
 from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED
 from anonymizer.faces.detectors import Detector
 from anonymizer.faces.recogniser import Recogniser
@@ -33,10 +34,12 @@ SIDE = 200
 PAD = 0.25
 """Repeated border around a picture, as a share of its side: crops that are all face are no scene."""
 
+_T = TypeVar("_T")
+
 SHOWN = 2  # frames for which a still is shown: a weak face must be seen twice
 _PICTURES = (".jpg", ".jpeg", ".png", ".pgm", ".webp", ".bmp")
-METHODS = ("solid", "pixelate", "blur", "silhouette")
-"""Covers that the parrot attack is tried on, beside replacement."""
+METHODS = ("replace", "solid", "pixelate", "blur", "silhouette")
+"""What the parrot attack is tried on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +53,19 @@ class Photo:
     points: F32
 
 
-def read(folder: Path, detector: Detector, *, most: int | None = None, each: int = 4) -> list[Photo]:
-    """At most ``each`` pictures of at most ``most`` people, those on which a face is found.
+def read(folder: Path, detector: Detector, *, most: int | None = None, seed: int = 0, each: int = 4) -> list[Photo]:
+    """At most ``each`` pictures of at most ``most`` people drawn at random, those on which a face is found.
 
     SourceError where the folder holds no people.
     """
     try:
-        people = sorted(p for p in folder.iterdir() if p.is_dir())[:most]
+        people = sorted(p for p in folder.iterdir() if p.is_dir())
     except OSError as error:
         raise SourceError(
             f"{folder}: cannot be read ({error.strerror}); give a folder with one folder a person"
         ) from error
     photos = []
-    for person in people:
+    for person in some(people, most, seed):
         found = 0
         for path in sorted(p for p in person.iterdir() if p.suffix.lower() in _PICTURES):
             photo = _photo(person.name, found, path, detector)
@@ -72,6 +75,14 @@ def read(folder: Path, detector: Detector, *, most: int | None = None, each: int
     if not photos:
         raise SourceError(f"{folder}: no pictures with faces in it; give a folder with one folder a person")
     return photos
+
+
+def some(everyone: Sequence[_T], most: int | None, seed: int) -> list[_T]:
+    """At most so many of them, drawn at random, in their order."""
+    if most is None or most >= len(everyone):
+        return list(everyone)
+    chosen = np.random.default_rng(seed).choice(len(everyone), most, replace=False)
+    return [everyone[i] for i in sorted(chosen)]
 
 
 def prepared(path: Path) -> U8:
@@ -134,70 +145,72 @@ def samples(
     for i, (photo, (after, method)) in enumerate(zip(photos, anonymised(photos, config, action, scope), strict=True)):
         if known is None:
             pictures = photo.picture, after, greyed(photo.picture, [photo.box])
-            out.append(sample(recognisers, photo.who, photo.order, method, pictures, photo.points))
+            points = photo.points[None]
+            embeddings = {r.name: np.concatenate([r(one, points) for one in pictures]) for r in recognisers}
+            out.append(Sample("", photo.who, photo.order, method, embeddings))
             continue
         embeddings = {}
         for recogniser in recognisers:
             before, _, control = known[i].embeddings[recogniser.name]
             embeddings[recogniser.name] = np.stack([before, recogniser(after, photo.points[None])[0], control])
-        out.append(Sample(photo.who, photo.order, method, embeddings))
+        out.append(Sample("", photo.who, photo.order, method, embeddings))
     return out
 
 
-def natural(photos: Sequence[Photo], recognisers: Sequence[Recogniser]) -> dict[str, float]:
+def natural(photos: Sequence[Sample], recognisers: Sequence[Recogniser]) -> dict[str, float]:
     """Each recogniser's threshold at FAR 1e-3 on the untouched photos, where there are enough of them."""
     out = {}
-    who = np.array([photo.who for photo in photos])
+    who = identity.names(photos)
     for recogniser in recognisers:
-        faces = np.concatenate([recogniser(photo.picture, photo.points[None]) for photo in photos])
-        threshold = reidentify.natural_threshold(faces, who)
+        threshold = reidentify.natural_threshold(identity.triple(photos, recogniser.name).original, who)
         if threshold is not None:
             out[recogniser.name] = threshold
     return out
 
 
 def section(
-    photos: Sequence[Photo], recognisers: Sequence[Recogniser], config: Config, thresholds: dict[str, float],
-    portraits: dict[str, F32], method: Action = Action.REPLACE,
+    photos: Sequence[Photo], first: list[Sample], recognisers: Sequence[Recogniser], config: Config,
+    thresholds: dict[str, float], portraits: dict[str, F32], method: Action, *, most: int | None = None, seed: int = 0,
 ) -> Section:  # fmt: skip
-    """All attacks on photographs of known people."""
-    people = len({photo.who for photo in photos})
+    """All attacks on photographs of known people. first: their samples, treated by ``method``. most: on how many people
+    parrots and linkage are tried, which redact anew for every method and release."""
+    everyone = sorted({photo.who for photo in photos})
     out = Section(
         "Re-identification of known people",
-        f"{len(photos)} photographs of {people} people, brought to {SIDE} px and anonymised one by one, each a new "
-        "track. A person's first pictures are enrolled, the rest are probes. The control is the same picture "
+        f"{len(photos)} photographs of {len(everyone)} people, brought to {SIDE} px and anonymised one by one, each a "
+        "new track. A person's first pictures are enrolled, the rest are probes. The control is the same picture "
         "with the face's box filled with grey.",
+        over="people",
     )
-    first_release = samples(photos, recognisers, config, method)
-    for kind, chosen in identity.groups(first_release).items():
+    for kind, chosen in identity.groups(first).items():
         for recogniser in recognisers:
             identity.tell_frames(out, recogniser.name, kind, chosen, thresholds.get(recogniser.name))
             identity.tell_enrolled(out, recogniser.name, kind, chosen, "a person's first pictures")
             identity.tell_trained(out, recogniser.name, kind, chosen)
-    _parrots(out, photos, recognisers, config, {str(method): first_release})
-    _releases(out, photos, recognisers, config, first_release)
-    identity.diversity(out, recognisers, [s for s in first_release if s.method == "replace"], portraits, pooled=False)
+    again = set(some(everyone, most, seed))
+    kept = [i for i, photo in enumerate(photos) if photo.who in again]
+    fewer, known = [photos[i] for i in kept], [first[i] for i in kept]
+    replaced = known if method is Action.REPLACE else samples(fewer, recognisers, config, Action.REPLACE, known=known)
+    _parrots(out, fewer, recognisers, config, known, {str(method): known, "replace": replaced})
+    _releases(out, fewer, recognisers, config, replaced)
+    identity.diversity(out, recognisers, [s for s in first if s.method == "replace"], portraits, pooled=False)
     return out
 
 
 def _parrots(
-    out: Section,
-    photos: Sequence[Photo],
-    recognisers: Sequence[Recogniser],
-    config: Config,
+    out: Section, photos: Sequence[Photo], recognisers: Sequence[Recogniser], config: Config, known: list[Sample],
     done: dict[str, list[Sample]],
-) -> None:
-    known = next(iter(done.values()))
+) -> None:  # fmt: skip
     how = "The recogniser is enrolled on anonymised pictures of the people and asked with others of them."
-    for name in ("replace", *METHODS):
+    for name in METHODS:
         faces = done.get(name) or samples(photos, recognisers, config, Action[name.upper()], known=known)
         who = identity.names(faces)
         first = reidentify.parts(who, np.array([one.order for one in faces]))
         for recogniser in recognisers:
             triple = identity.triple(faces, recogniser.name)
             tried = {name: triple.anonymised}
-            if name == "replace":  # the control is the same for all methods
-                tried["control"] = triple.control
+            if name == METHODS[0]:  # these are the same for all methods
+                tried = {"original": triple.original, "control": triple.control, **tried}
             for kind, probes in tried.items():
                 found = attack.parrot(probes, who, first)
                 if found is not None:
@@ -206,26 +219,31 @@ def _parrots(
 
 
 def _releases(
-    out: Section, photos: Sequence[Photo], recognisers: Sequence[Recogniser], config: Config, first: list[Sample]
+    out: Section, photos: Sequence[Photo], recognisers: Sequence[Recogniser], config: Config, replaced: list[Sample]
 ) -> None:
     """The same pictures redacted twice, by keys drawn anew: what two days, or two requests, have in common."""
     config = replace(config, identity=replace(config.identity, key=None))
+    how = (
+        "Two redactions under keys drawn anew, other pictures of a person in each; replaced faces only. Scope enrolled "
+        "is for members who consented to be linked, and is not tried."
+    )
     for scope in (Scope.TRACK, Scope.CAMERA):
-        usable = scope is Scope.TRACK and any(one.method == "replace" for one in first)
-        one = first if usable else samples(photos, recognisers, config, Action.REPLACE, scope, first)
-        two = samples(photos, recognisers, config, Action.REPLACE, scope, first)
+        one = replaced
+        if scope is not Scope.TRACK:
+            one = samples(photos, recognisers, config, Action.REPLACE, scope, replaced)
+        two = samples(photos, recognisers, config, Action.REPLACE, scope, replaced)
         both = [(a, b) for a, b in zip(one, two, strict=True) if a.method == b.method == "replace"]
         # Pictures alternate, so that no picture is compared with itself.
-        pairs = [(a, b) for a, b in both if a.order % 2 == 0], [(a, b) for a, b in both if a.order % 2 == 1]
-        one, two = [a for a, _ in pairs[0]], [b for _, b in pairs[1]]
+        one, two = [a for a, _ in both if a.order % 2 == 0], [b for _, b in both if b.order % 2 == 1]
         if min(len({face.who for face in side}) for side in (one, two)) < 2:
             continue
-        how = "Two redactions under keys drawn anew, different pictures in each; replaced faces only."
         for recogniser in recognisers:
             faces = identity.triple(one, recogniser.name), identity.triple(two, recogniser.name)
             kinds = {f"scope {scope}": [face.anonymised for face in faces]}
-            if scope is Scope.TRACK:  # the control is the same for all scopes
-                kinds["control"] = [face.control for face in faces]
+            if scope is Scope.TRACK:  # these are the same for all scopes
+                kinds = {
+                    "original": [face.original for face in faces], "control": [face.control for face in faces], **kinds
+                }  # fmt: skip
             for kind, (enrolled, probes) in kinds.items():
                 gallery, people = reidentify.enrol(enrolled, identity.names(one))
                 known = reidentify.enrolled(probes, identity.names(two), gallery, people)
@@ -233,10 +251,10 @@ def _releases(
                 identity.tell_known(out, "linkage of releases", of, known, how, "person of the other release")
 
 
-def portrait_similarities(
-    folder: Path, recognisers: Sequence[Recogniser], detector: Detector, *, most: int = 300
+def portraits(
+    folder: Path, recognisers: Sequence[Recogniser], detector: Detector, *, most: int = 200
 ) -> dict[str, F32]:
-    """Similarities of different pictures of a folder of portraits, one person each, by recogniser."""
+    """Embeddings (n, d) of some of a folder's portraits, one person each, by recogniser."""
     photos = []
     paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _PICTURES] if folder.is_dir() else []
     for i in np.linspace(0, len(paths) - 1, min(most, len(paths))).astype(int):
@@ -245,8 +263,4 @@ def portrait_similarities(
             photos.append(photo)
     if len(photos) < 2:
         raise SourceError(f"{folder}: there are no portraits with faces in it")
-    who = np.array([photo.who for photo in photos])
-    return {
-        r.name: reidentify.between(np.concatenate([r(p.picture, p.points[None]) for p in photos]), who)
-        for r in recognisers
-    }
+    return {r.name: np.concatenate([r(p.picture, p.points[None]) for p in photos]) for r in recognisers}

@@ -7,9 +7,11 @@ alike, and a threshold from natural faces would mistake that for knowing someone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anonymizer.evaluate.statistics import Names, Rate, rate, threshold_at
 from anonymizer.faces.recogniser import unit
@@ -22,12 +24,18 @@ FARS = (1e-2, 1e-3)
 @dataclass(frozen=True, slots=True)
 class Known:
     """How often people are known. accepted: share of true pairs above the threshold, by false accept rate, None where
-    there are too few impostors to set it; first: rank-1; chance: rank-1 of one who always names the most frequent
-    person."""
+    there are too few impostors to set it; hits: bool (n,), whether the nearest was the right one (rank-1), for the
+    faces of ``who``; chance: rank-1 of one who always names the most frequent person."""
 
     accepted: dict[float, Rate | None]
-    first: Rate | None
+    hits: NDArray[np.bool_]
+    who: Names
     chance: float
+
+    @property
+    def first(self) -> Rate | None:
+        """Rank-1."""
+        return rate(self.hits, self.who)
 
 
 def same_frame(probes: F32, originals: F32, who: Names) -> Known:
@@ -40,19 +48,20 @@ def same_frame(probes: F32, originals: F32, who: Names) -> Known:
     genuine, other = np.diag(scores).copy(), who[:, None] != who[None]
     accepted = _accepted(genuine, scores[other], who)
     np.fill_diagonal(scores, -np.inf)
-    first = None
-    judged = np.array([(who == name).sum() > 1 for name in who], bool)
-    if judged.any() and other.any():
-        first = rate((who[scores.argmax(1)] == who)[judged], who[judged])
-    return Known(accepted, first, _most_frequent(who[judged]) if judged.any() else 0.0)
+    judged = np.array([(who == name).sum() > 1 for name in who], bool) & other.any()
+    return Known(accepted, (who[scores.argmax(1)] == who)[judged], who[judged], _most_frequent(who[judged]))
 
 
-def still_matching(probes: F32, originals: F32, who: Names, natural: float) -> Rate | None:
-    """Share of faces that match the original of the same frame above a threshold set on natural faces, or above the
-    FAR 1e-2 of these faces' own impostors if that is higher (300 pairs at least)."""
-    scores = probes @ originals.T
-    own = threshold_at(scores[who[:, None] != who[None]], 1e-2)
-    return rate(np.diag(scores) > max(natural, natural if own is None else own), who)
+def matching(probes: F32, originals: F32, who: Names, clips: Names, natural: float) -> NDArray[np.bool_]:
+    """bool (n,): faces that match the original of the same frame above a threshold set on natural faces, or above the
+    FAR 1e-2 of their own clip's impostors if that is higher (300 pairs at least)."""
+    out = np.zeros(len(probes), bool)
+    for clip in np.unique(clips):
+        here = clips == clip
+        scores = probes[here] @ originals[here].T
+        own = threshold_at(scores[who[here][:, None] != who[here][None]], 1e-2)
+        out[here] = np.diag(scores) > max(natural, natural if own is None else own)
+    return out
 
 
 def natural_threshold(originals: F32, who: Names, far: float = 1e-3) -> float | None:
@@ -66,12 +75,24 @@ def enrolled(probes: F32, who: Names, gallery: F32, names: Names) -> Known:
 
     Probes of people who are not enrolled are impostors only.
     """
-    scores = probes @ gallery.T
-    match = who[:, None] == names[None]
-    there = match.any(1)
-    accepted = _accepted(scores[match], scores[~match], who[np.nonzero(match)[0]])
-    first = rate((names[scores.argmax(1)] == who)[there], who[there]) if there.any() else None
-    return Known(accepted, first, 1 / max(1, len(names)))
+    return enrolled_apart([(probes, who, gallery, names)])
+
+
+def enrolled_apart(rounds: Sequence[tuple[F32, Names, F32, Names]]) -> Known:
+    """The same over several galleries, each asked with its own probes: (probes, who, gallery, names) each."""
+    genuine, impostors, whose, hits, asked = [], [], [], [], []
+    for probes, who, gallery, names in rounds:
+        scores = probes @ gallery.T
+        match = who[:, None] == names[None]
+        there = match.any(1)
+        genuine.append(scores[match])
+        impostors.append(scores[~match])
+        whose.append(who[np.nonzero(match)[0]])
+        hits.append((names[scores.argmax(1)] == who)[there])
+        asked.append(who[there])
+    accepted = _accepted(*(np.concatenate(one) for one in (genuine, impostors, whose)))
+    chance = float(np.mean([1 / max(1, len(names)) for *_, names in rounds]))
+    return Known(accepted, np.concatenate(hits), np.concatenate(asked), chance)
 
 
 def enrol(embeddings: F32, who: Names) -> tuple[F32, Names]:
@@ -82,7 +103,7 @@ def enrol(embeddings: F32, who: Names) -> tuple[F32, Names]:
     return unit(gallery), names
 
 
-def parts(who: Names, order: Names) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def parts(who: Names, order: Names) -> NDArray[np.bool_]:
     """bool (n,): the first half of each person's faces in the given order, which are enrolled; the rest are probes.
 
     People with one face have no first half.
@@ -95,12 +116,17 @@ def parts(who: Names, order: Names) -> np.ndarray[tuple[int], np.dtype[np.bool_]
     return first
 
 
-def between(embeddings: F32, who: Names, most: int = 200_000, seed: int = 0) -> F32:
-    """float32 (m,): similarities of different people's faces, at most so many, drawn at random."""
+def pairs(who: Names, most: int = 200_000, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(rows, columns): pairs of different people's faces, at most so many, drawn at random."""
     rows, columns = np.nonzero(np.triu(who[:, None] != who[None], 1))
     if len(rows) > most:
         chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
         rows, columns = rows[chosen], columns[chosen]
+    return rows, columns
+
+
+def similarities(embeddings: F32, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> F32:
+    """float32 (m,): cosines of the pairs."""
     return np.asarray(np.einsum("ij,ij->i", embeddings[rows], embeddings[columns]), np.float32)
 
 
@@ -113,4 +139,6 @@ def _accepted(genuine: F32, impostors: F32, who: Names) -> dict[float, Rate | No
 
 
 def _most_frequent(who: Names) -> float:
+    if not len(who):
+        return 0.0
     return float(np.unique(who, return_counts=True)[1].max() / len(who))

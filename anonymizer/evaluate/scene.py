@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import cv2
@@ -18,8 +20,11 @@ from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.labels import Done, Labels, Painted
 from anonymizer.evaluate.recall import Known
 from anonymizer.faces.detectors import Detections, Detector
+from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8, Box, Frame, Planes
 from anonymizer.ingest.file import FileSource
+from anonymizer.publish.encoder import EncoderSettings
+from anonymizer.publish.file import FileSink
 
 FLOOR = 0.5
 """Score from which the judging detector is believed."""
@@ -74,7 +79,8 @@ class Subject:
 @dataclass
 class Scene:
     """One frame of both clips. first: whether it is one of the regular samples; the frame after one is there for
-    comparison in time only. The planes are dead once the next scene is asked for."""
+    comparison in time only, and has no subjects. plain: the original encoded anew, which tells what encoding alone and
+    the judges' own noise make of a figure. The planes are dead once the next scene is asked for."""
 
     clip: Clip
     index: int
@@ -82,8 +88,19 @@ class Scene:
     first: bool
     original: Planes
     anonymised: Planes
+    plain: Planes
     detector: Detector
     subjects: list[Subject] = field(default_factory=list)
+    _embeddings: dict[tuple[str, str], F32] = field(default_factory=dict)
+
+    def embeddings(self, recogniser: Recogniser, subject: Subject) -> F32:
+        """float32 (2, d): of a face with points, before and after. Computed once."""
+        key = recogniser.name, subject.who
+        if key not in self._embeddings:
+            assert subject.points is not None
+            both = [recogniser(picture, subject.points[None]) for picture in (self.before, self.after)]
+            self._embeddings[key] = np.concatenate(both)
+        return self._embeddings[key]
 
     @cached_property
     def before(self) -> U8:
@@ -100,14 +117,20 @@ class Scene:
         """Faces that the judging detector sees in the anonymised picture."""
         return self.detector.detect([self.after], FLOOR)[0]
 
+    @cached_property
+    def found_plain(self) -> Detections:
+        """And in the original encoded anew."""
+        return self.detector.detect([self.plain.bgr()], FLOOR)[0]
+
     @property
     def done(self) -> Done | None:
         """What the report says of the frame."""
         return None if self.clip.report is None else self.clip.report.get(self.index, Done([]))
 
-    def still_found(self, box: Box) -> bool:
-        """Whether a face is seen at the same place of the anonymised picture."""
-        return boxes.best(box, [_box(b) for b in self.found.boxes], STILL_THERE) is not None
+
+def seen(box: Box, found: Detections) -> bool:
+    """Whether a face is among the detections at the same place."""
+    return boxes.best(box, [_box(b) for b in found.boxes], STILL_THERE) is not None
 
 
 class Observer(Protocol):
@@ -121,33 +144,53 @@ class Observer(Protocol):
 class Walk:
     """Every step-th frame of both clips and the one after it, at most so many frames, with the original's faces.
 
-    Faces come from the labels, or else from the detector on the original, linked over time. frames: how many the
-    original and the anonymised clip had so far; all of them after a walk to the end. Iterating raises SourceError where
-    a clip cannot be read, ConfigError where their pictures have different sizes.
+    Faces come from the labels, or else from the detector on the original, linked over time. encoder: how the original
+    is encoded anew; the file is gone after the walk. frames: how many the original and the anonymised clip had so far;
+    all of them after a walk to the end. Iterating raises SourceError where a clip cannot be read, ConfigError where
+    their pictures have different sizes.
     """
 
-    def __init__(self, clip: Clip, detector: Detector, *, step: int = 1, most: int | None = None) -> None:
-        self._clip, self._detector, self._step, self._most = clip, detector, step, most
+    def __init__(
+        self, clip: Clip, detector: Detector, encoder: EncoderSettings, *, step: int = 1, most: int | None = None
+    ) -> None:
+        self._clip, self._detector, self._encoder, self._step, self._most = clip, detector, encoder, step, most
         self.frames = [0, 0]
 
     def __iter__(self) -> Iterator[Scene]:
-        linker = Linker()
-        clip = self._clip
-        with FileSource(clip.original) as left, FileSource(clip.anonymised) as right:
-            for before, after in zip_longest(_frames(left), _frames(right)):
+        clip, linker = self._clip, Linker()
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            plain = _encoded(clip.original, folder / "plain.mp4", self._encoder, self._most)
+            sources = [stack.enter_context(FileSource(path)) for path in (clip.original, clip.anonymised, plain)]
+            for before, after, anew in zip_longest(*map(_frames, sources)):
                 if before is not None and self._most is not None and before.index >= self._most:
                     return
                 self.frames[0] += before is not None
                 self.frames[1] += after is not None
-                if before is None or after is None or before.index % self._step > 1:
+                if before is None or after is None or anew is None or before.index % self._step > 1:
                     continue
                 size = before.planes.width, before.planes.height
                 scene = Scene(
                     clip, before.index, before.time, before.index % self._step == 0, before.planes,
-                    _fitted(after.planes, size, clip), self._detector,
+                    _fitted(after.planes, size, clip), anew.planes, self._detector,
                 )  # fmt: skip
-                scene.subjects = _subjects(scene, linker)
+                if scene.first:
+                    scene.subjects = _subjects(scene, linker)
                 yield scene
+
+
+def _encoded(source: Path, target: Path, settings: EncoderSettings, most: int | None) -> Path:
+    """The first frames of a clip, encoded as anonymised ones are and not touched otherwise."""
+    with FileSource(source) as reader:
+        sink = FileSink(target, reader.video, settings)
+        try:
+            for frame in islice(_frames(reader), most):
+                sink.write(frame)
+            sink.close()
+        except BaseException:
+            sink.abort()
+            raise
+    return target
 
 
 def _frames(source: FileSource) -> Iterator[Frame]:

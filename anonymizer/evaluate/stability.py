@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from anonymizer.evaluate import boxes, pixels, plot
-from anonymizer.evaluate.figure import Section
+from anonymizer.evaluate.figure import Goal, Section
 from anonymizer.evaluate.labels import Done
 from anonymizer.evaluate.scene import REPORTED, Clip, Scene
-from anonymizer.evaluate.statistics import rate
-from anonymizer.evaluate.utility import SIDE, upright
+from anonymizer.evaluate.statistics import Rate, events, quantile, ratio
+from anonymizer.evaluate.utility import ANEW, SIDE, upright, word
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8
+
+CALM = Goal(1.2)
+"""Temporal energy of replaced faces, times the original's."""
 
 SMALLEST = 32
 """Pixels of height from which faces are compared in time."""
@@ -27,18 +31,18 @@ class _Held:
 
     method: str
     points: F32
-    before: U8
-    after: U8
+    pictures: tuple[U8, U8, U8]  # of the original, the anonymised one, the original encoded anew
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
     """One face in two frames in a row. energies: mean squares over the inner face: of the original, of the anonymised
-    one by the original's motion, and of that by its own. apart: mean difference of both motions, pixels."""
+    one by the original's motion, of that by its own, and of the original encoded anew by the original's. apart: mean
+    difference of both motions, pixels."""
 
     who: str
     method: str
-    energies: tuple[float, float, float]
+    energies: tuple[float, float, float, float]
     apart: float
 
 
@@ -59,6 +63,8 @@ class Stability:
     def see(self, scene: Scene) -> None:
         if self._held_at == (scene.clip.name, scene.index - 1):
             self._compare(scene)
+        if not scene.first:
+            return
         self._held = {}
         self._held_at = scene.clip.name, scene.index
         for subject in scene.subjects:
@@ -66,13 +72,11 @@ class Stability:
                 continue
             if subject.known.pose == "profile":
                 continue
-            before, after = (upright(p.y, subject.points) for p in (scene.original, scene.anonymised))
-            self._held[subject.who] = _Held(subject.method, subject.points, before, after)
-            if scene.first:
-                self._methods[subject.who].add(subject.method)
-                for recogniser in self._recognisers:
-                    old, new = (recogniser(p, subject.points[None])[0] for p in (scene.before, scene.after))
-                    self._along[recogniser.name][subject.who].append((old, new))
+            self._held[subject.who] = _Held(subject.method, subject.points, _upright(scene, subject.points))
+            self._methods[subject.who].add(subject.method)
+            for recogniser in self._recognisers:
+                old, new = scene.embeddings(recogniser, subject)
+                self._along[recogniser.name][subject.who].append((old, new))
         self._who[scene.clip.name] = scene.clip
         if scene.clip.labels is None:
             for subject in scene.subjects:
@@ -83,12 +87,13 @@ class Stability:
         inner = self._oval
         for who, held in self._held.items():
             # The same place in both frames: what moves is left to the flow.
-            before, after = (upright(p.y, held.points) for p in (scene.original, scene.anonymised))
-            flow, own = pixels.motion(held.before, before), pixels.motion(held.after, after)
+            (before, after, plain), (old, new, anew) = _upright(scene, held.points), held.pictures
+            flow, own = pixels.motion(old, before), pixels.motion(new, after)
             energies = (
-                pixels.energy(held.before, before, flow, inner),
-                pixels.energy(held.after, after, flow, inner),
-                pixels.energy(held.after, after, own, inner),
+                pixels.energy(old, before, flow, inner),
+                pixels.energy(new, after, flow, inner),
+                pixels.energy(new, after, own, inner),
+                pixels.energy(anew, plain, flow, inner),
             )
             self._pairs.append(_Pair(who, held.method, energies, float(np.hypot(*(own - flow)[inner].T).mean())))
 
@@ -107,26 +112,28 @@ class Stability:
 
     def _energies(self, out: Section, kind: str) -> None:
         pairs = [pair for pair in self._pairs if pair.method == kind]
-        word = "replaced" if kind == "replace" else kind
+        kind = word(kind)
         energies = np.array([pair.energies for pair in pairs])
         who = np.array([pair.who for pair in pairs])
-        for name, which, how in (
-            ("by the original's motion", 1, "the original's optical flow explains both, which favours the original"),
-            ("by its own motion", 2, "each clip's own optical flow explains it"),
+        tracks = np.unique(who)
+        sums = np.array([energies[who == one].sum(0) for one in tracks])
+        for which, name, label, how in (
+            (1, "by the original's motion", kind, "The original's optical flow explains both, which favours it"),
+            (2, "by its own motion", kind, "Each clip's own optical flow explains it"),
+            (3, "by the original's motion", kind + ANEW, "The original's optical flow explains both, which favours it"),
         ):
-            sums = np.array([energies[who == one].sum(0) for one in np.unique(who)])
-            ratios = np.sqrt(sums[:, which] / np.maximum(sums[:, 0], 1e-6))
-            whole = float(np.sqrt(energies[:, which].sum() / max(float(energies[:, 0].sum()), 1e-6)))
-            text = f"RMS of the inner face's change from frame to frame, anonymised over original; {how}."
-            middle = float(np.median(ratios))
-            for of, value, count in (("all", whole, len(pairs)), ("median track", middle, len(ratios))):
-                out.figure(f"temporal energy, {name}", f"{word}, {of}", value, "× the original's", count, text)
-        apart = rate(np.array([pair.apart for pair in pairs]) / SIDE, who)
+            text = f"RMS of the inner face's change from frame to frame, over the original's. {how}."
+            goal = CALM if kind == "replaced" and which == 1 else None
+            whole = ratio(energies[:, which], np.maximum(energies[:, 0], 1e-6), who)
+            out.number(f"temporal energy, {name}", f"{label}, all", _root(whole), text, "×", goal=goal)
+            middle = quantile(np.sqrt(sums[:, which] / np.maximum(sums[:, 0], 1e-6)), 0.5, tracks)
+            out.number(f"temporal energy, {name}", f"{label}, median track", middle, text, "×")
+        apart = ratio(np.array([pair.apart for pair in pairs]) / SIDE, np.ones(len(pairs)), who)
         how = "Mean difference of both flows, of the aligned face's side: how far the new face slides over the head."
-        out.share("motion apart from the original's", word, apart, how)
-        out.plots.append(
-            plot.scatter(f"Temporal RMS, {word}", np.sqrt(energies[:2000, :2]).tolist(), "original", "anonymised", 30.0)
-        )
+        out.number("motion apart from the original's", kind, apart, how, "%", 100)
+        rms = np.sqrt(energies[:2000, :2])
+        high = float(np.quantile(rms, 0.99)) if len(rms) else 1.0
+        out.plots.append(plot.scatter(f"Temporal RMS, {kind}", rms.tolist(), "original", "anonymised", max(high, 1.0)))
 
     def _embeddings(self, out: Section, recogniser: str) -> None:
         rows: list[tuple[str, float, float]] = []
@@ -140,26 +147,39 @@ class Stability:
         how = "Mean cosine of neighbouring samples along tracks that are replaced throughout"
         for i, name in ((1, "original"), (2, "replaced")):
             values = np.array([row[i] for row in rows])
-            out.number("embedding along a track", f"{recogniser}, {name}", rate(values, people), f"{how}.")
+            found = ratio(values, np.ones(len(values)), people)
+            out.number("embedding along a track", f"{recogniser}, {name}", found, f"{how}.")
 
     def _switches(self, out: Section) -> None:
         """How often the face that stands in for one person changes, because the tracker lost the thread."""
-        switches, seconds, count = 0, 0.0, 0
+        tracks: dict[str, tuple[int, float]] = {}
         for clip in self._who.values():
             if clip.report is None:
                 continue
             if clip.labels is not None:
-                for track in _told(clip, clip.report).values():
-                    n, time = count_switches(track)
-                    switches, seconds, count = switches + n, seconds + time, count + len(track)
+                for number, track in _told(clip, clip.report).items():
+                    tracks[f"{clip.name}/{number}"] = count_switches(track)
             else:
-                for who, track in self._seen.items():
-                    if who.startswith(f"{clip.name}/"):
-                        n, time = count_switches(track)
-                        switches, seconds, count = switches + n, seconds + time, count + len(track)
-        how = "Changes of the report's track along one reference track while it is replaced; minutes of replaced faces"
-        value = switches / (seconds / 60) if seconds else None
-        out.figure("identity switches", "a minute of face", value, "", count, f"{how}: {switches} in {seconds:.1f} s.")
+                mine = {who: track for who, track in self._seen.items() if who.startswith(f"{clip.name}/")}
+                tracks |= {who: count_switches(track) for who, track in mine.items()}
+        counts, seconds = (np.array([one[i] for one in tracks.values()], float) for i in (0, 1))
+        how = "Changes of the report's track along one reference track while it is replaced, by minutes of replaced "
+        how += f"faces: {int(counts.sum())} in {seconds.sum():.0f} s."
+        found = events(counts, seconds / 60, np.array(list(tracks)))
+        out.number("identity switches", "a minute of face", found, how)
+
+
+def _upright(scene: Scene, points: F32) -> tuple[U8, U8, U8]:
+    before, after, plain = (upright(one.y, points) for one in (scene.original, scene.anonymised, scene.plain))
+    return before, after, plain
+
+
+def _root(found: Rate | None) -> Rate | None:
+    """A ratio of energies as one of amplitudes."""
+    if found is None:
+        return None
+    low, high = (None if end is None else math.sqrt(max(0.0, end)) for end in (found.low, found.high))
+    return Rate(math.sqrt(max(0.0, found.value)), found.count, found.identities, low, high)
 
 
 def _told(clip: Clip, report: dict[int, Done]) -> dict[int, list[tuple[float, str, int | None]]]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from anonymizer.errors import PublishError
-from anonymizer.evaluate import page, plot
-from anonymizer.evaluate.figure import Figure, Section
+from anonymizer.evaluate import page as report
+from anonymizer.evaluate import plot
+from anonymizer.evaluate.figure import Figure, Goal, Section
 from anonymizer.evaluate.statistics import Rate
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 def section() -> Section:
@@ -31,16 +36,43 @@ def section() -> Section:
 
 
 def test_the_page_stands_alone_and_says_what_figures_say(tmp_path: Path) -> None:
-    html, data = page.write(tmp_path, "Title", [("clip", "a<b>.mp4")], [section()])
+    html, data = report.write(tmp_path, "Title", [("clip", "a<b>.mp4")], [section()])
     text = html.read_text()
     assert "98.8 (90.0 to 100.0) %" in text and "Counted." in text
     assert "a&lt;b&gt;.mp4" in text and "Recall &lt;1&gt;" in text
-    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
     assert "<script" not in text
+    targets = set(re.findall(r'href="#([^"]+)"', text))
+    assert targets == set(re.findall(r'id="([^"]+)"', text)) == {"recall-1", "conditions"}
     figures = json.loads(data.read_text())["sections"][0]["figures"]
     assert figures[0]["value"] == pytest.approx(98.76) and figures[0]["interval"] == pytest.approx([90, 100])
-    assert figures[1]["value"] is None and "too little" in figures[1]["how"]
+    assert figures[1]["value"] is None and "verdict" not in figures[1]
     assert all(figure["how"] and "count" in figure for figure in figures)
+
+
+def test_goals_are_told_first_with_what_the_interval_leaves_open() -> None:
+    made = section()
+    made.share("covered", "faces", Rate(0.985, 50, 5, 0.97, 0.99), "Counted.", Goal(98, least=True))
+    made.number("error", "faces", Rate(0.06, 50, 5, 0.055, 0.07), "Measured.", "%", 100, Goal(5))
+    made.number("energy", "faces", Rate(1.1, 50, 5, 1.0, 1.15), "Measured.", goal=Goal(1.2))
+    made.number("energy", "nothing", None, "Measured.", goal=Goal(1.2))
+    verdicts = [figure.verdict() for figure in report.goals([made])]
+    assert verdicts == ["met, not sure", "missed", "met", ""]
+    text = report.html("t", [], [made])
+    assert text.index("<h2>Goals</h2>") < text.index("Recall &lt;1&gt;</h2>")
+    assert '<td class="missed">missed</td>' in text and "98.5 (97.0 to 99.0) %" in text
+    assert "Goals" not in report.html("t", [], [section()]).split("</nav>")[1]
+
+
+def test_the_page_in_a_browser(page: Page, tmp_path: Path) -> None:
+    html, _ = report.write(tmp_path, "Title", [("clip", "a.mp4")], [section()])
+    page.goto(html.as_uri())
+    assert page.locator("svg").count() == 3
+    assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400  # wide tables scroll by themselves
+    page.get_by_role("link", name="Conditions").click()
+    assert page.evaluate("location.hash") == "#conditions"
 
 
 def test_plots_are_well_formed() -> None:
@@ -52,11 +84,11 @@ def test_plots_are_well_formed() -> None:
 
 
 def test_values_in_words() -> None:
-    assert Figure("a", "b", None, "%", 0, "").text() == "–"
+    assert Figure("a", "b", None, "%", 0, "").text() == "too little to say"
     assert Figure("a", "b", 3.0, "", 0, "").text() == "3"
     assert Figure("a", "b", 0.123456, "s", 0, "").text() == "0.123 s"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="evaluation"):
-        page.write(tmp_path / "nowhere", "t", [], [])
+        report.write(tmp_path / "nowhere", "t", [], [])

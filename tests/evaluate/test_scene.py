@@ -12,7 +12,10 @@ from anonymizer.errors import ConfigError
 from anonymizer.evaluate.scene import Clip, Linker, Walk, pose_word
 from anonymizer.faces.detectors import NOTHING, Detections
 from anonymizer.frame import U8
+from anonymizer.publish.encoder import EncoderSettings
 from tests import videos
+
+ENCODER = EncoderSettings()
 
 
 class Blind:
@@ -50,20 +53,20 @@ def test_poses_in_words() -> None:
 
 def test_samples_and_the_frame_after_each(tmp_path: Path) -> None:
     path = videos.write(tmp_path / "a.mp4", count=12)
-    walk = Walk(Clip("a", path, path), Blind(), step=5)
+    walk = Walk(Clip("a", path, path), Blind(), ENCODER, step=5)
     assert [(s.index, s.first) for s in walk] == [
         (0, True), (1, False), (5, True), (6, False), (10, True), (11, False),
     ]  # fmt: skip
     assert walk.frames == [12, 12]
-    assert [s.index for s in Walk(Clip("a", path, path), Blind(), most=3)] == [0, 1, 2]
+    assert [s.index for s in Walk(Clip("a", path, path), Blind(), ENCODER, most=3)] == [0, 1, 2]
 
 
 def test_lost_frames_are_counted_and_other_sizes_refused(tmp_path: Path) -> None:
     path, short = videos.write(tmp_path / "a.mp4", count=12), videos.write(tmp_path / "b.mp4", count=9)
-    walk = Walk(Clip("a", path, short), Blind())
+    walk = Walk(Clip("a", path, short), Blind(), ENCODER)
     assert len(list(walk)) == 9 and walk.frames == [12, 9]
     large = videos.write(tmp_path / "c.mp4", count=3, size=(384, 288))
     with pytest.raises(ConfigError, match="384 × 288"):
-        list(Walk(Clip("a", path, large), Blind()))
+        list(Walk(Clip("a", path, large), Blind(), ENCODER))
     padded = videos.write(tmp_path / "d.mp4", count=3, size=(192, 146))
-    assert {s.anonymised.height for s in Walk(Clip("a", path, padded), Blind())} == {144}
+    assert {s.anonymised.height for s in Walk(Clip("a", path, padded), Blind(), ENCODER)} == {144}

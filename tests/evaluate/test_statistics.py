@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anonymizer.evaluate.statistics import correlation, rate, threshold_at
+from anonymizer.evaluate.statistics import correlation, difference, events, quantile, rate, ratio, threshold_at
 
 
 def test_a_threshold_lets_the_given_share_of_impostors_through() -> None:
@@ -66,3 +66,45 @@ def test_correlation_looks_along_tracks_and_not_between_them() -> None:
     assert other is not None and other.low is not None and other.high is not None
     assert abs(other.value) < 0.15 and other.low < 0 < other.high
     assert correlation(a, np.ones(600), who) is None
+
+
+def test_a_difference_of_the_same_faces_is_surer_than_two_shares() -> None:
+    random = np.random.default_rng(4)
+    who = np.repeat(np.arange(60), 5)
+    easy = (random.random(60) < 0.5)[who]  # who is known at all is known by both attackers
+    more = difference(easy | (random.random(300) < 0.02), easy, who)
+    alone = rate(easy, who)
+    assert more is not None and alone is not None
+    assert more.low is not None and more.high is not None and alone.low is not None and alone.high is not None
+    assert 0 <= more.low <= more.value <= more.high < 0.05 < alone.high - alone.low
+    none = difference(easy, easy, who)
+    assert none is not None and (none.value, none.low) == (0, -none.high if none.high else None)
+
+
+def test_quantiles_weigh_people() -> None:
+    values = np.arange(101.0)
+    middle = quantile(values, 0.5, np.arange(101))
+    assert middle is not None and middle.value == 50 and middle.low is not None and middle.high is not None
+    assert 35 < middle.low < 45 and 55 < middle.high < 65
+    repeated = quantile(np.repeat([1.0, 2.0, 3.0], 100), 0.5, np.repeat(np.arange(3), 100))
+    assert repeated is not None and (repeated.low, repeated.high) == (1, 3)
+
+
+def test_pairs_depend_on_both_of_their_people() -> None:
+    random = np.random.default_rng(5)
+    place = random.normal(size=30)
+    rows, columns = np.triu_indices(30, 1)
+    values = np.abs(place[rows] - place[columns])
+    people, alone = quantile(values, 0.5, rows, columns), quantile(values, 0.5, np.arange(len(values)))
+    assert people is not None and alone is not None
+    assert people.low is not None and people.high is not None and alone.low is not None and alone.high is not None
+    assert people.value == alone.value and people.identities == 30
+    assert people.high - people.low > 1.5 * (alone.high - alone.low)
+
+
+def test_events_that_never_happened_leave_the_poisson_bound() -> None:
+    none = events(np.zeros(4), np.full(4, 0.5), np.arange(4))
+    assert none is not None and none.value == 0 and none.high == pytest.approx(3.689 / 2, abs=0.001)
+    some = events(np.array([1, 0, 3, 0]), np.full(4, 0.5), np.arange(4))
+    assert some is not None and some.value == 2 and some.low == 0
+    assert ratio(np.zeros(0), np.zeros(0), np.zeros(0)) is None
