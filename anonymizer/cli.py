@@ -43,6 +43,7 @@ def _rooms() -> list[ModuleType]:
     )
     from anonymizer.demo import command as demo_command
     from anonymizer.evaluate import command as evaluate_command
+    from anonymizer.export import command as export_command
     from anonymizer.export import verify_command
     from anonymizer.policy import commands as rules_command
     from anonymizer.record import command as record_command
@@ -56,6 +57,7 @@ def _rooms() -> list[ModuleType]:
         enroll_command,
         identities_command,
         record_command,
+        export_command,
         verify_command,
         registry_command,
         evaluate_command,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Stretch:
         os.close(self._handle)
 
 
-def stretches(opened: Iterable[tuple[File, bytes]], damaged: list[str]) -> Iterator[Stretch]:
+def stretches(opened: Iterable[tuple[File, bytes]], damaged: list[str]) -> Generator[Stretch, None, None]:
     """Opened fragments (``unseal.fragments``) as stretches, one in memory at a time. damaged: is added to.
 
     ConfigError where the system has no files in memory.
@@ -109,7 +109,7 @@ def stretches(opened: Iterable[tuple[File, bytes]], damaged: list[str]) -> Itera
             stretch.close()
 
 
-def _lent(stretch: Stretch) -> Iterator[Stretch]:
+def _lent(stretch: Stretch) -> Generator[Stretch, None, None]:
     try:
         yield stretch
     finally:

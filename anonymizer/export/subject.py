@@ -1,448 +1,175 @@
-"""The person who asks, and nobody else: originals in, pictures out in which every third person is replaced.
+"""The copy for the person who asks (Art. 15 GDPR): they see themselves, and every third person is replaced.
 
-Two passes over a stretch of originals. ``Eye.look`` finds every face, asks the recogniser at every sighting, and judges
-the tracks as a whole (``evidence``). ``draw`` runs the ordinary way of a frame on what was found, with a rule that
-keeps only the person. Embeddings live in an ``Eye`` and are written nowhere.
+Each stretch of originals is opened in memory, looked at (``eye``) and drawn (``drawing``); what was drawn is kept in
+the order's folder, so that an export that was interrupted goes on. Originals and embeddings are kept nowhere.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections import defaultdict
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-import cv2
-import numpy as np
-
-from anonymizer import assembly, enroll_command, recognition, registry
 from anonymizer.config import Config
-from anonymizer.errors import ConfigError
-from anonymizer.export import evidence
-from anonymizer.export.evidence import Bounds, Look, Piece, Verdict
+from anonymizer.export import drawing, particulars
+from anonymizer.export.contents import Clock, Covered, Doubt, Gap, Redaction, Sound, Source, Video
+from anonymizer.export.deliver import Made
+from anonymizer.export.evidence import Bounds
+from anonymizer.export.eye import GROUP, Eye, Looked, Moment, Seen
+from anonymizer.export.incident import Progress, video_of
+from anonymizer.export.job import Job
+from anonymizer.export.join import TOGETHER, join
+from anonymizer.export.marks import Mark
 from anonymizer.export.originals import Stretch
-from anonymizer.faces.finder import Finder, FinderSettings, Ready
-from anonymizer.faces.landmarks import Landmarker
-from anonymizer.faces.pose import pose_of
-from anonymizer.faces.recogniser import Recogniser
-from anonymizer.faces.tracker import TrackerSettings
-from anonymizer.frame import F32, U8, Box, Face, Frame
-from anonymizer.groups import Gallery, Member
-from anonymizer.ingest.file import FileSource
-from anonymizer.pipeline import SMALLEST, Pipeline
-from anonymizer.policy import Policy, Recognition, RuleSet, Treatment
-from anonymizer.policy import Verdict as Decided
-from anonymizer.policy.actions import Action
-from anonymizer.policy.decision import KEEP_FRESH, FaceFacts, touching
-from anonymizer.policy.rules import Area, Certainty, Rule, When
-from anonymizer.publish.live import LiveEncoder, LiveSettings
-from anonymizer.record.catalogue import File
-from anonymizer.record.segments import Segmenter
-from anonymizer.synthesis.bank import Bank, FaceModel
-from anonymizer.synthesis.cast import Cast
-from anonymizer.synthesis.embedded import EmbeddedSwapper
 
-GROUP = "the person who asks"
-_GOOD_HEIGHT, _GOOD_YAW, _GOOD_PITCH = 36, 40.0, 35.0  # pixels and degrees in which a low similarity means something
-_JUMP = 20.0  # grey levels by which a whole picture differs from the one before, on the average
-_HAND = 1_000_000  # track numbers from here on were drawn by a reviewer
-_WEAK = 0.5  # detector's score below which a face is in doubt
-_NEAR = 0.5  # seconds in which a lost face should have been found again
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A reviewer's correction. what: ``cover`` (a face that was missed), ``release`` (of a track: it is no third
-    person's face). boxes: (UTC, box) by hand; between two of them the box moves along a line, else it stays. track:
-    number, for ``release``. start, stop: UTC seconds."""
-
-    what: str
-    start: float
-    stop: float
-    track: int = 0
-    boxes: tuple[tuple[float, Box], ...] = ()
-
-    def box(self, wall: float) -> Box | None:
-        """Where to cover at a time."""
-        if self.what != "cover" or not self.boxes or not self.start <= wall <= self.stop:
-            return None
-        times = [time for time, _ in self.boxes]
-        x, y, w, h = (float(np.interp(wall, times, [box[i] for _, box in self.boxes])) for i in range(4))
-        return x, y, w, h
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the first pass found in one picture. faces: (track, box, seen, points, score, seen_at) each."""
-
-    faces: list[tuple[int, Box, Box, list[list[float]] | None, float, float]]
-    blind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What a person should look at. sure: 0 to 1, the less the sooner. releasable: whether a reviewer may say that it
-    is no third person's face. Times are UTC."""
-
-    start: float
-    stop: float
-    track: int
-    reason: str
-    sure: float
-    box: Box
-    releasable: bool = False
+Stretches = Callable[[str], Iterable[Stretch]]
+"""Opens a camera's originals: each call is told to the audit."""
 
 
 @dataclass(slots=True)
-class Looked:
-    """The first pass over a stretch. shown: (track, picture) that may be shown as they are."""
+class Told:
+    """What a reviewer is shown: moments by video."""
 
-    pictures: list[Seen] = field(default_factory=list)
-    shown: set[tuple[int, int]] = field(default_factory=set)
-    moments: list[Moment] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    moments: dict[str, list[Moment]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    look: Look
-    embedding: F32 | None
-    box: Box
-    score: float
-    wall: float
-
-
-class Eye:
-    """Finds and recognises. gallery: embeddings of the person, float32 (n, d); see ``from_photos`` and ``from_track``.
-
-    ModelError where a model is missing.
+def make(
+    job: Job, config: Config, cameras: Sequence[str], start: float, stop: float, *, eye: Callable[[], Eye],
+    opened: Stretches, marks: dict[str, list[Mark]], progress: Progress,
+) -> tuple[Made, Told]:  # fmt: skip
+    """The videos and what is to be said of them. eye: one that knows the person, asked for when it is needed. marks: by
+    video. AuditError, ConfigError, ModelError, PublishError, SourceError; then what is done stays done.
     """
+    bounds = Bounds()
+    thresholds = {
+        "similarity that speaks for the person": bounds.alike, "similarity that speaks against": bounds.unlike,
+        "looks that must speak for the person": float(bounds.looks), "majority": bounds.majority,
+    }  # fmt: skip
+    record = particulars.processing(
+        config, cameras, ["default", GROUP], thresholds, ("detector", "landmarks", "face-model", "recogniser")
+    )
+    sound = Sound("removed", "voices of third persons cannot be told from the requester's")
+    made, told = Made(tuple(cameras), start, stop, record, sound), Told({})
+    known: list[Eye] = []
 
-    def __init__(self, config: Config, bounds: Bounds | None = None) -> None:
-        faces = config.faces
-        self.bounds = bounds or Bounds()
-        self._detector, self._second = assembly.detectors(faces)
-        self._landmarker = Landmarker(registry.resolve("landmarks", faces.landmarks), threads=faces.threads)
-        self._recogniser = Recogniser(registry.resolve("recogniser", faces.recogniser), threads=faces.threads)
-        self._gallery = Gallery([])
+    def knowing() -> Eye:
+        if not known:
+            known.append(eye())
+        return known[0]
 
-    def from_photos(self, photos: Sequence[Path]) -> None:
-        """Know the person by photographs of one face each. ConfigError for another one."""
-        self._know([enroll_command.embedding(photo, self._detector, self._recogniser) for photo in photos])
-
-    def from_track(self, stretches: Iterable[Stretch], told: Sequence[tuple[float, Box]]) -> None:
-        """Know the person by a track of the anonymised stream: the face in the originals that lies where its sightings
-        (UTC, box) do. ConfigError where none does, or it is not one person's."""
-        best: list[_Sight] = []
-        most = 0
-        for stretch in stretches:
-            tracks, _, _ = self._sights(stretch, lambda done, total: None)
-            looks = {track: [sight.look for sight in sights] for track, sights in tracks.items()}
-            for piece in evidence.judge(looks, [], self.bounds):
-                mine = {look.index for look in piece.looks}
-                sights = [sight for sight in tracks[piece.track] if sight.look.index in mine]
-                hits = sum(
-                    any(abs(s.wall - at) < 0.1 and _overlap(s.box, box) > 0.4 for s in sights) for at, box in told
-                )
-                good = [s for s in sights if s.embedding is not None and s.look.good]
-                if hits > most and good:
-                    best, most = good, hits
-        if not best:
-            raise ConfigError("the originals show no face, large enough and from the front, where this track was")
-        rows = np.array([sight.embedding for sight in best], np.float32)
-        middle = rows.mean(0) / (np.linalg.norm(rows.mean(0)) + 1e-9)
-        near = rows @ middle
-        if float(np.median(near)) < self.bounds.alike:
-            raise ConfigError("this track is not one person's throughout; name another one, or give photographs")
-        self._know([tuple(map(float, row)) for row in rows[np.argsort(-near)[:12]]])
-
-    def _know(self, embeddings: Sequence[tuple[float, ...]]) -> None:
-        member = Member(GROUP, GROUP, "the request", date.max, self._recogniser.name, tuple(embeddings))
-        self._gallery = Gallery([member])
-        if not self._gallery:
-            raise ConfigError("nothing shows the person who asks: give photographs, or a track")
-
-    def look(self, stretch: Stretch, progress: Callable[[int, int | None], None]) -> Looked:
-        """The first pass. SourceError where nothing can be decoded."""
-        if not self._gallery:
-            raise ConfigError("nothing shows the person who asks: give photographs, or a track")
-        tracks, jumps, looked = self._sights(stretch, progress)
-        looks = {track: [sight.look for sight in sights] for track, sights in tracks.items()}
-        pieces = evidence.judge(looks, jumps, self.bounds)
-        looked.shown, far = evidence.kept(pieces, self.bounds)
-        looked.moments = _merged([*_doubts(pieces, tracks, far), *_lost(looked, tracks, jumps)])
-        return looked
-
-    def _sights(
-        self, stretch: Stretch, progress: Callable[[int, int | None], None]
-    ) -> tuple[dict[int, list[_Sight]], list[float], Looked]:
-        """Every sighting of every track, the times at which the picture jumps, and what is needed to draw."""
-        settings = FinderSettings(1.0, thorough=True, tracker=TrackerSettings(margin=0.0))
-        finder = Finder(self._detector, settings, self._second)
-        tracks: dict[int, list[_Sight]] = defaultdict(list)
-        looked, jumps = Looked(), []
-        before: U8 | None = None
-        with FileSource(stretch.path) as source:
-            fresh = 1.6 / float(source.video.rate)
-
-            def take(ready: Sequence[Ready]) -> None:
-                for one in ready:
-                    faces = one.frame.faces if not one.blind else []
-                    told = [
-                        (f.track, f.box, f.seen or f.box, None if f.points is None else f.points.tolist(), f.score,
-                         f.seen_at) for f in faces
-                    ]  # fmt: skip
-                    looked.pictures.append(Seen(told, one.blind))
-                    wall = stretch.wall(one.frame.time)
-                    for face, look, embedding in self._faces(one.frame, faces, fresh):
-                        tracks[face.track].append(_Sight(look, embedding, face.seen or face.box, face.score, wall))
-                    progress(len(looked.pictures), source.frames_expected)
-
-            for item in source:
-                if not isinstance(item, Frame):
-                    continue
-                small = np.asarray(cv2.resize(item.planes.y, (64, 36), interpolation=cv2.INTER_AREA), np.uint8)
-                if before is not None and float(cv2.absdiff(small, before).mean()) > _JUMP:
-                    jumps.append(item.time)
-                before = small
-                take(finder.push(item))
-            take(finder.flush())
-            looked.problems = source.problems
-        return tracks, jumps, looked
-
-    def _faces(self, frame: Frame, faces: Sequence[Face], fresh: float) -> list[tuple[Face, Look, F32 | None]]:
-        near, crossing = _beside(faces)
-        worth = [face for face in faces if face.box[3] >= SMALLEST]
-        front: set[int] = set()
-        if worth:
-            found = self._landmarker(frame.planes, worth)
-            for face, presence, pose in zip(worth, found.presence, pose_of(found.solid), strict=True):
-                tall = (face.seen or face.box)[3] >= _GOOD_HEIGHT
-                if tall and presence >= 0.5 and abs(pose[0]) < _GOOD_YAW and abs(pose[1]) < _GOOD_PITCH:
-                    front.add(face.track)
-        looks = []
-        for face in faces:
-            seen = abs(face.seen_at - frame.time) <= fresh
-            embedding = None
-            if seen and face.points is not None:
-                embedding = self._recogniser.embed(frame.planes, face.points)
-            similarity = None
-            if embedding is not None and self._gallery:
-                similarity = self._gallery.match(embedding, frame.time, frame.wall or frame.time).similarity
-            good = seen and face.track in front
-            look = Look(
-                frame.index, frame.time, similarity, good, face.track in near, face.track in crossing, seen
-            )  # fmt: skip
-            looks.append((face, look, embedding))
-        return looks
+    for camera in cameras:
+        covered = start
+        for stretch in opened(camera):
+            begin, end = max(start, stretch.start), min(stop, stretch.stop)
+            if begin - covered > TOGETHER:
+                made.gaps.append(Gap(camera, covered, begin, "no originals are kept"))
+            covered = max(covered, end)
+            _add(job, config, stretch, (start, stop), knowing, marks, made, told, progress)
+        if stop - covered > TOGETHER:
+            made.gaps.append(Gap(camera, covered, stop, "no originals are kept"))
+    return made, told
 
 
-def _beside(faces: Sequence[Face]) -> tuple[set[int], set[int]]:
-    """Tracks close to another face, or over something that is hardly a face; and those over another face."""
-    near: set[int] = set()
-    crossing: set[int] = set()
-    for pair in touching([FaceFacts(face.track, face.box) for face in faces]):
-        for one, other in (pair, pair[::-1]):
-            a, b = faces[one], faces[other]
-            near.add(a.track)
-            if b.score >= _WEAK and _overlap(a.seen or a.box, b.seen or b.box) > 0:
-                crossing.add(a.track)
-    return near, crossing
+def _add(
+    job: Job, config: Config, stretch: Stretch, times: tuple[float, float], eye: Callable[[], Eye],
+    marks: dict[str, list[Mark]], made: Made, told: Told, progress: Progress,
+) -> None:  # fmt: skip
+    """One stretch."""
+    name = f"{stretch.camera} {stretch.start:.3f}"
 
+    def share(what: str) -> Callable[[int, int | None], None]:
+        return lambda done, total: progress(f"{what} {name}", done / total if total else 0.0)
 
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(0.0, across) * max(0.0, down)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
-
-
-def _doubts(
-    pieces: Sequence[Piece], tracks: dict[int, list[_Sight]], far: set[tuple[int, int]]
-) -> list[Moment]:  # fmt: skip
-    moments = []
-    for piece in pieces:
-        first, last = piece.looks[0].index, piece.looks[-1].index
-        sights = [sight for sight in tracks[piece.track] if first <= sight.look.index <= last]
-        times = sights[0].wall, sights[-1].wall
-        good = sum(look.good for look in piece.looks)
-        said = sum(look.similarity is not None for look in piece.looks)
-        free = not (piece.looks[0].crosses or piece.denied) and (piece.verdict is Verdict.DOUBT or good == 0)
-        score = float(np.median([sight.score for sight in sights]))
-        if piece.verdict is Verdict.DOUBT:
-            moments.append(Moment(*times, piece.track, piece.why, 0.2 if said else 0.3, sights[0].box, free))
-        elif piece.verdict is Verdict.OTHER and score < _WEAK:
-            why = "it is not certain that this is a face"
-            moments.append(Moment(*times, piece.track, why, score, sights[0].box, free))
-        lost = [s for s in sights if (piece.track, s.look.index) in far]
-        if lost:
-            why = "beside another face, or too long without a look that says that it is the person"
-            moments.append(Moment(lost[0].wall, lost[-1].wall, piece.track, why, 0.4, lost[0].box))
-    return moments
-
-
-def _lost(looked: Looked, tracks: dict[int, list[_Sight]], jumps: Sequence[float]) -> list[Moment]:
-    """Faces that were last seen amid the picture, where nothing was found soon after."""
-    moments = []
-    starts = [(sights[0].wall, sights[0].box, track) for track, sights in tracks.items()]
-    end = max((sights[-1].wall for sights in tracks.values()), default=0.0)
-    for track, sights in tracks.items():
-        last = sights[-1]
-        if last.wall > end - _NEAR or any(abs(jump - last.look.time) < _NEAR for jump in jumps):
-            continue
-        x, y, w, h = last.box
-        wide = x - w, y - h, 3 * w, 3 * h
-        found = any(
-            other != track and abs(wall - last.wall) < _NEAR and _overlap(wide, box) > 0 for wall, box, other in starts
+    looked = _looked(job.step(f"look {name}", lambda folder: _plain(eye().look(stretch, share("looking at")))))
+    drawn = f"draw {name}"
+    said = job.step(drawn, lambda folder: _draw(stretch, looked, [], config, folder, share("drawing"), times))
+    corrections = [mark for one in said["videos"] for mark in marks.get(one["name"], [])]
+    if corrections:
+        text = json.dumps([asdict(mark) for mark in corrections]).encode()
+        drawn = f"draw {name} {hashlib.sha256(text).hexdigest()[:8]}"
+        said = job.step(
+            drawn, lambda folder: _draw(stretch, looked, corrections, config, folder, share("drawing"), times)
         )
-        if not found and len(sights) > 5:
-            moments.append(Moment(last.wall, last.wall + 1.0, track, "a face was lost here", 0.45, last.box))
-    return moments
+    videos = [video_of(one, job.place(drawn)) for one in said["videos"]]
+    made.videos += videos
+    made.gaps += [Gap(stretch.camera, stretch.start, stretch.stop, text) for text in looked.problems]
+    clocks = {clock.source for clock in made.clocks if clock.camera == stretch.camera}
+    made.clocks += [Clock(stretch.camera, c) for c in sorted({f.clock for f in stretch.files} - clocks)]
+    for video in videos:
+        _tell(video, said, looked, corrections, made, told)
 
 
-def _merged(moments: Sequence[Moment]) -> list[Moment]:
-    """Moments of one track that say the same within a second as one; the least certain first."""
-    merged: list[Moment] = []
-    for one in sorted(moments, key=lambda m: (m.track, m.reason, m.releasable, m.start)):
-        last = merged[-1] if merged else None
-        same = last and (last.track, last.reason, last.releasable) == (one.track, one.reason, one.releasable)
-        if last and same and one.start - last.stop < 1.0:
-            merged[-1] = replace(last, stop=max(last.stop, one.stop), sure=min(last.sure, one.sure))
-        else:
-            merged.append(one)
-    return sorted(merged, key=lambda m: (m.sure, m.start))
+def _tell(
+    video: Video, said: Any, looked: Looked, corrections: Sequence[Mark], made: Made, told: Told
+) -> None:  # fmt: skip
+    """What was done in one video, and what in it is in doubt."""
+
+    def within(start: float, stop: float) -> bool:
+        return start < video.stop and stop >= video.start
+
+    for track, action, method, rule, (start, stop, frames) in said["log"]:
+        if not within(start, stop):
+            continue
+        theirs = action == "keep"
+        why = "the person who asks" if theirs else "a reviewer's box" if rule == "reviewer" else "a third person"
+        made.redactions.append(
+            Redaction(video.name, str(track), start, stop, int(frames), action, method, rule, why, theirs)
+        )
+    made.covered += [Covered(video.name, a, b, n, "blanked", why) for a, b, n, why in said["covered"] if within(a, b)]
+    told.moments[video.name] = [moment for moment in looked.moments if within(moment.start, moment.stop)]
+    for moment in told.moments[video.name]:
+        hit = next((m for m in corrections if m.start <= moment.stop and m.stop >= moment.start), None)
+        reviewed = "" if hit is None else "covered by hand" if hit.what == "cover" else "said to be no third person"
+        made.doubts.append(
+            Doubt(video.name, moment.start, moment.stop, str(moment.track), moment.reason, reviewed)
+        )  # fmt: skip
 
 
-def rules(masks: dict[str, Area]) -> RuleSet:
-    """Keep whom the verdict names, replace everybody else. masks: of the camera, which stay covered."""
-    person = Rule(name=GROUP, when=When(group=(GROUP,)), then=Treatment(action=Action.KEEP))
-    return RuleSet(rules=(person,), masks=masks, recognition=Certainty(sightings=1, fresh=0.05))
+def _draw(
+    stretch: Stretch, looked: Looked, marks: Sequence[Mark], config: Config, folder: Path,
+    progress: Callable[[int, int | None], None], times: tuple[float, float],
+) -> Any:  # fmt: skip
+    """The video in a folder, cut to the times that were asked for, and what was done."""
+    ruleset = drawing.rules(particulars.masks(config, stretch.camera))
+    drawn = drawing.draw(stretch, looked, marks, config, ruleset, folder / "drawn", progress)
+    videos = join(drawn.files, *times, folder, sound=False).videos
+    for file in drawn.files:
+        Path(file.path).unlink()
+    sources = [Source(Path(f.path).name, "fragment", f.start, f.stop, f.sha256) for f in stretch.files]
+    return {
+        "videos": [{**asdict(one), "path": "", "sources": [asdict(source) for source in sources]} for one in videos],
+        "log": [[*key, value] for key, value in drawn.log.items()],
+        "covered": drawn.blanked(),
+    }  # fmt: skip
 
 
-class _Policy(Policy):
-    """The ordinary policy, but: beside another face the person is kept where the first pass says so, since it looked
-    at this very picture; and what a reviewer drew is covered solid."""
-
-    shown: frozenset[tuple[int, int]] | set[tuple[int, int]] = frozenset()
-
-    def decide(self, frame: Frame) -> Decided:
-        decided = super().decide(frame)
-        faces = list(decided.faces)
-        for i, face in enumerate(frame.faces):
-            fresh = abs(frame.time - face.seen_at) <= KEEP_FRESH
-            if (face.track, frame.index) in self.shown and fresh and faces[i].action is Action.REPLACE:
-                faces[i] = replace(faces[i], rule=GROUP, action=Action.KEEP)
-                face.action, face.rule = str(Action.KEEP), GROUP
-            if face.track >= _HAND:
-                faces[i] = replace(faces[i], rule="reviewer", action=Action.SOLID, margin=0.15)
-                face.action, face.rule = str(Action.SOLID), "reviewer"
-        return replace(decided, faces=tuple(faces))
+def _plain(looked: Looked) -> Any:
+    return {
+        "pictures": [[seen.faces, seen.blind] for seen in looked.pictures],
+        "shown": sorted(looked.shown), "moments": [asdict(m) for m in looked.moments], "problems": looked.problems,
+    }  # fmt: skip
 
 
-class _Verdicts:
-    """In the place of ``Recognition``: what the first pass concluded. Every face is told in every picture."""
-
-    def __init__(self, shown: set[tuple[int, int]]) -> None:
-        self._shown = shown
-
-    def look(self, frame: Frame, policy: Policy) -> None:
-        for face in frame.faces:
-            theirs = (face.track, frame.index) in self._shown
-            told = Recognition(GROUP, frozenset([GROUP]), 1.0, frame.time)
-            policy.recognised(face.track, told if theirs else Recognition("", frozenset(), -1.0, frame.time))
+def _looked(said: Any) -> Looked:
+    """As ``_plain`` wrote it. Every look is noted as JSON, so that both lives of an export draw the same."""
+    pictures = [
+        Seen([(t, tuple(box), tuple(face), points, score, at) for t, box, face, points, score, at in faces], blind)
+        for faces, blind in said["pictures"]
+    ]
+    shown = {(track, index) for track, index in said["shown"]}
+    moments = [Moment(**{**m, "box": tuple(m["box"])}) for m in said["moments"]]
+    return Looked(pictures, shown, moments, said["problems"])
 
 
-class _Replay:
-    """In the place of the finder: what the first pass found, and what a reviewer drew."""
-
-    def __init__(self, pictures: Sequence[Seen], marks: Sequence[Mark]) -> None:
-        self._pictures, self._marks = pictures, marks
-
-    def push(self, frame: Frame) -> list[Ready]:
-        if frame.index >= len(self._pictures):
-            return [Ready(frame, "this picture was not looked at")]
-        seen = self._pictures[frame.index]
-        frame.faces = [
-            Face(track, box, score, face, None if points is None else np.array(points, np.float32), seen_at=at)
-            for track, box, face, points, score, at in seen.faces
-        ]
-        for number, mark in enumerate(self._marks):
-            box = mark.box(frame.wall)
-            if box is not None:
-                frame.faces.append(Face(_HAND + number, box, 1.0, seen_at=frame.time))
-        return [Ready(frame, seen.blind)]
-
-    def flush(self) -> list[Ready]:
-        return []
-
-
-@dataclass(slots=True)
-class Drawn:
-    """What the second pass made. log: by track, action, method and rule the first and last UTC and the number of
-    pictures. covered: (UTC, reason) of pictures that were covered whole."""
-
-    files: list[File] = field(default_factory=list)
-    log: dict[tuple[int, str, str, str], list[float]] = field(default_factory=dict)
-    covered: list[tuple[float, str]] = field(default_factory=list)
-    frames: int = 0
-
-
-def draw(
-    stretch: Stretch, looked: Looked, marks: Sequence[Mark], config: Config, ruleset: RuleSet, folder: Path,
-    progress: Callable[[int, int | None], None],
-) -> Drawn:  # fmt: skip
-    """The second pass: redacted segments in a folder. ModelError, SourceError, PublishError."""
-    drawn = Drawn()
-    released = [mark for mark in marks if mark.what == "release"]
-    faces = config.faces
-    model = FaceModel.load(registry.resolve("face-model", config.identity.model))
-    policy = _Policy(ruleset, stretch.camera, epoch=None)
-    replay = cast(Finder, _Replay(looked.pictures, [mark for mark in marks if mark.what == "cover"]))
-    landmarker = Landmarker(registry.resolve("landmarks", faces.landmarks), threads=faces.threads)
-    # Drawn with a key of its own: nothing links these faces to those of the stream.
-    people = Cast(Bank(model, secrets.token_bytes(32)), stretch.camera, 0)
-    stages = Pipeline(replay, landmarker, policy, EmbeddedSwapper(model), people)
-    shown = set(looked.shown)
-    policy.shown = shown
-    stages.recognition = cast(recognition.Recognition, _Verdicts(shown))
-    with FileSource(stretch.path) as source:
-        video = source.video
-        settings = LiveSettings(preset=config.encoder.preset, crf=config.encoder.crf)
-        encoder = LiveEncoder(video.width, video.height, video.full_range, float(video.rate), settings)
-        segmenter = Segmenter(stretch.camera, folder, LONGEST_SEGMENT, drawn.files.append)
-        segmenter.clock = ", ".join(sorted({file.clock for file in stretch.files}))
-        for item in source:
-            if not isinstance(item, Frame):
-                continue
-            item.wall, seconds = stretch.wall(item.time), item.time
-            if item.index < len(looked.pictures):
-                for face in looked.pictures[item.index].faces:
-                    if any(mark.track == face[0] and mark.start <= item.wall <= mark.stop for mark in released):
-                        shown.add((face[0], item.index))
-            for done in stages.push(item):
-                assert done.picture is not None
-                _note(drawn, done)
-                for unit in encoder.encode(done.picture.finish(), seconds, done.wall):
-                    segmenter.take(unit)
-            progress(drawn.frames, source.frames_expected)
-        segmenter.close()
-    return drawn
-
-
-LONGEST_SEGMENT = 1e9
-"""Seconds: a stretch is one segment."""
-
-
-def _note(drawn: Drawn, frame: Frame) -> None:
-    drawn.frames += 1
-    if frame.uncertain:
-        drawn.covered.append((frame.wall, frame.uncertain))
-    for face in frame.faces:
-        method = face.method or face.action  # nothing is painted in a picture in which every face is kept
-        entry = drawn.log.setdefault((face.track, face.action, method, face.rule), [frame.wall, frame.wall, 0.0])
-        entry[1] = frame.wall
-        entry[2] += 1
+def released(marks: Sequence[Mark], moments: Sequence[Moment]) -> list[str]:
+    """Which corrections may not be made: a track is released only where nothing says that it is a third person."""
+    free = {(moment.track, moment.start, moment.stop) for moment in moments if moment.releasable}
+    return [
+        f"track {mark.track} may be a third person's and stays hidden"
+        for mark in marks
+        if mark.what == "release"
+        and not any(mark.track == t and a - 1e-3 <= mark.start and mark.stop <= b + 1e-3 for t, a, b in free)
+    ]

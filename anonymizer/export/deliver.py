@@ -1,0 +1,166 @@
+"""Begin and end of every export: the audit is told first, and the package gets its name last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anonymizer.errors import ConfigError
+from anonymizer.export import job as work
+from anonymizer.export import package, trail
+from anonymizer.export.contents import (
+    Clock,
+    Completeness,
+    Contents,
+    Covered,
+    Doubt,
+    Gap,
+    Processing,
+    Redaction,
+    Request,
+    Retention,
+    Signoff,
+    Sound,
+    Trail,
+    Video,
+    new_id,
+)  # fmt: skip
+from anonymizer.export.job import Job
+from anonymizer.export.particulars import Particulars
+from anonymizer.record import audit, holds, keys, label
+from anonymizer.record.audit import AuditFile
+from anonymizer.statedir import StateDir
+
+BEGUN, ABANDONED, FINISHED, DELIVERED = "export begun", "export abandoned", "export finished", "export delivered"
+
+
+@dataclass(slots=True)
+class Made:
+    """What an export has to say. cameras, start, stop: what was asked for."""
+
+    cameras: tuple[str, ...]
+    start: float
+    stop: float
+    processing: Processing
+    sound: Sound
+    videos: list[Video] = field(default_factory=list)
+    redactions: list[Redaction] = field(default_factory=list)
+    covered: list[Covered] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    clocks: list[Clock] = field(default_factory=list)
+    signoff: Signoff | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """request: as the package says it. target: the package's file. recipients: age public keys, or empty."""
+
+    request: Request
+    particulars: Particulars
+    target: Path
+    recipients: tuple[str, ...]
+
+
+def begin(job: Job, state: StateDir, case: Case, said: dict[str, Any]) -> AuditFile:
+    """Tell the audit who wants what, why and for whom, before anything is read; once for each order. said: what is
+    exported. ConfigError without a reason, or where the target is another file that is there; AuditError where the
+    audit takes nothing: then nothing happens."""
+    request = case.request
+    if not request.reason.strip():
+        raise ConfigError("an export needs a reason")
+    if not case.target.parent.is_dir():
+        raise ConfigError(f"{case.target.parent} is no folder; make it, or name another file")
+    if case.target.exists() and job.noted("trail.json") is None:
+        raise ConfigError(f"{case.target} is there already; name another file")
+    log = AuditFile(state)
+    if job.noted("begun.json") is None:
+        told = {
+            "case": request.case, "kind": request.kind, "reason": request.reason, "approver": request.approver,
+            "recipient": request.recipient, "order": job.folder.name,
+        }  # fmt: skip
+        log.append((time.time(), BEGUN, {**told, **said}))
+        job.note("begun.json", True)
+    return log
+
+
+def finish(
+    job: Job, state: StateDir, log: AuditFile, case: Case, made: Made, progress: Callable[[float], None]
+) -> package.Written:  # fmt: skip
+    """Write the package and end the order. The audit has the export before a byte of it has its name."""
+    if not made.videos:
+        times = f"from {label.utc(made.start)} to {label.utc(made.stop)}"
+        raise ConfigError(f"nothing of {', '.join(made.cameras)} {times} can be exported")
+    identifier, now, told = _trail(job, state, log, case, made)
+    held = [
+        f"{hold.id}: {hold.reason}" for hold in holds.read(state)
+        if any(hold.covers(camera, made.start, made.stop) for camera in made.cameras)
+    ]  # fmt: skip
+    deletions = [
+        entry.said for entry in audit.entries(state.path)
+        if entry.kind in ("deleted", "erased") and entry.said.get("case") == case.request.case
+    ]  # fmt: skip
+    particulars = case.particulars
+    contents = Contents(
+        identifier, case.request, tuple(made.videos), made.processing, tuple(made.redactions), tuple(made.covered),
+        tuple(made.doubts),
+        Completeness(made.start, made.stop, made.cameras, tuple(made.gaps), tuple(made.clocks), made.sound),
+        particulars.notice, particulars.identifiability,
+        Retention(now + particulars.keep_days * 86400, "", tuple(held), tuple(deletions)), told, made.signoff,
+    )  # fmt: skip
+    path = job.folder / "package"
+    written = package.write(path, contents, keys.signing(state), now, case.recipients, progress)
+    work.place(path, case.target)
+    log.append((time.time(), FINISHED, {
+        "case": case.request.case, "package": identifier, "file": case.target.name, "sha256": written.sha256,
+        "bytes": written.bytes, "sealed to": list(case.recipients),
+    }))  # fmt: skip
+    job.remove()
+    return written
+
+
+def _trail(
+    job: Job, state: StateDir, log: AuditFile, case: Case, made: Made
+) -> tuple[str, float, Trail]:  # fmt: skip
+    """The package's name, time and audit; the same in every life of the order."""
+    noted = job.noted("trail.json")
+    if noted is None:
+        named = job.noted("package.json")
+        if named is not None and any(
+            entry.kind == trail.EXPORTED and entry.said.get("package") == named for entry in audit.entries(state.path)
+        ):  # the process ended between the audit and its note: that package will never be
+            log.append((time.time(), ABANDONED, {"case": case.request.case, "package": named}))
+            named = None
+        identifier, now = named or new_id(), time.time()
+        job.note("package.json", identifier)
+        request = case.request
+        said = {
+            "case": request.case, "kind": request.kind, "reason": request.reason, "recipient": request.recipient,
+            "delivery": request.delivery, "approver": request.approver, "cameras": list(made.cameras),
+            "from": label.utc(made.start), "to": label.utc(made.stop),
+        }  # fmt: skip
+        record = trail.record(
+            log, keys.signing(state), identifier, now, said, lambda entry: entry.said.get("case") == request.case
+        )
+        lines = [line.decode() for line in record.lines]
+        noted = {"package": identifier, "now": now, "lines": lines, "head": record.head.decode()}
+        job.note("trail.json", noted)
+    told = tuple(line.encode() for line in noted["lines"])
+    return noted["package"], noted["now"], Trail(told, noted["head"].encode())
+
+
+def deliver(state: StateDir, package_path: Path, to: str, how: str) -> str:
+    """Tell the audit that a package left the house, and to whom; its SHA-256."""
+    digest = work.digest(package_path)
+    known: Sequence[Any] = [
+        entry for entry in audit.entries(state.path)
+        if entry.kind == FINISHED and entry.said.get("sha256") == digest
+    ]  # fmt: skip
+    if not known:
+        raise ConfigError(f"{package_path} is no package that was exported here")
+    said = {"case": known[-1].said["case"], "package": known[-1].said["package"], "sha256": digest}
+    AuditFile(state).append((time.time(), DELIVERED, {**said, "to": to, "how": how}))
+    return digest

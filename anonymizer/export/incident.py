@@ -1,0 +1,108 @@
+"""What cameras recorded over a time, as it was recorded: anonymised already, cut and joined without a second encode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from anonymizer.config import Config
+from anonymizer.export import particulars, redraw
+from anonymizer.export.contents import Clock, Covered, Gap, Redaction, Sound, Source, Video
+from anonymizer.export.deliver import Made
+from anonymizer.export.job import Job
+from anonymizer.export.join import join
+from anonymizer.export.marks import Mark
+from anonymizer.record import audit
+from anonymizer.record.catalogue import Catalogue, File, Track
+from anonymizer.statedir import StateDir
+
+_DEGRADED = ("picture degraded", "camera away")  # what the service tells the audit of
+_AROUND = 60.0  # seconds: the service tells what lasts once a minute
+
+Progress = Callable[[str, float], None]
+"""Told what is done, and which share of it, 0 to 1."""
+
+
+def make(
+    job: Job, state: StateDir, config: Config, cameras: Sequence[str], start: float, stop: float, *, sound: bool,
+    marks: dict[str, list[Mark]], progress: Progress,
+) -> Made:  # fmt: skip
+    """The videos and what is to be said of them. marks: by video, what a reviewer wants covered. CatalogueError,
+    ConfigError, ModelError, PublishError."""
+    gaps: list[Gap] = []
+    clocks: list[Clock] = []
+    videos: list[Video] = []
+    redactions: list[Redaction] = []
+    heard = False
+    with Catalogue(state.path) as catalogue:
+        for number, camera in enumerate(cameras):
+            progress(camera, number / len(cameras))
+            files = catalogue.files("segment", camera, start, stop)
+
+            def joined(folder: Path, files: Sequence[File] = files, camera: str = camera) -> Any:
+                result = join(files, start, stop, folder, sound=sound)
+                missing = result.gaps if files else [Gap(camera, start, stop, "nothing is recorded")]
+                return {
+                    "videos": [asdict(video) | {"path": ""} for video in result.videos],
+                    "gaps": [asdict(gap) for gap in missing], "heard": result.heard,
+                }  # fmt: skip
+
+            name = f"joined {camera}"
+            said = job.step(name, joined)
+            gaps += [Gap(**gap) for gap in said["gaps"]]
+            clocks += [Clock(camera, clock) for clock in sorted({file.clock for file in files})]
+            heard |= said["heard"]
+            for one in said["videos"]:
+                video = video_of(one, job.place(name))
+                videos.append(redraw.covered(job, video, marks.get(video.name, []), config))
+                redactions += [_redaction(video, track) for track in catalogue.tracks(camera, video.start, video.stop)]
+    record = particulars.processing(
+        config, cameras, [one.rule for one in redactions], {}, ("detector", "landmarks", "face-model")
+    )
+    covered = [one for video in videos for one in _covered(state, video)]
+    silence = Sound("none", "nothing was recorded with sound")
+    return Made(
+        tuple(cameras), start, stop, record, _sound(sound) if heard else silence, videos, redactions, covered, [],
+        gaps, clocks,
+    )  # fmt: skip
+
+
+def video_of(said: dict[str, Any], folder: Path) -> Video:
+    """A video as a step noted it."""
+    sources = tuple(Source(**source) for source in said["sources"])
+    return Video(**{**said, "path": folder / said["name"], "sources": sources})
+
+
+def _sound(kept: bool) -> Sound:
+    if kept:
+        return Sound("kept", "asked for; voices were recorded because the camera's settings pass them on")
+    return Sound("removed", "voices tell on people, and cannot be told apart")
+
+
+def _redaction(video: Video, track: Track) -> Redaction:
+    start, stop = max(video.start, track.start), min(video.stop, track.stop)
+    frames = round(max(0.0, stop - start) / max(video.stop - video.start, 1e-3) * video.frames)
+    why = "anonymised as it was recorded; pictures are counted by the time in view"
+    return Redaction(video.name, track.id, start, stop, frames, track.action, track.method, track.rule, why)
+
+
+def _covered(state: StateDir, video: Video) -> list[Covered]:
+    """What the audit says of moments in which the camera's picture was covered whole or held."""
+    found = []
+    for entry in audit.entries(state.path):
+        if entry.kind not in _DEGRADED or entry.said.get("camera") != video.camera:
+            continue
+        times = [_seconds(str(entry.said.get(name) or entry.time)) for name in ("first", "last")]
+        if times[0] < video.stop and times[1] > video.start - _AROUND:
+            count = int(entry.said.get("times", 0)) + 1
+            how: Literal["blanked", "held"] = "blanked" if entry.kind == "picture degraded" else "held"
+            reason = str(entry.said.get("reason", ""))
+            found.append(Covered(video.name, times[0], times[1], count, how, reason))
+    return found
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

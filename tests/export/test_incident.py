@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+from pyrage.x25519 import Identity
+
+from anonymizer.export.job import Job
+from anonymizer.export.join import join, runs
+from anonymizer.record import audit, label, mp4
+from anonymizer.record.catalogue import Catalogue, File
+from anonymizer.statedir import StateDir
+from tests.export import scene
+from tests.export.scene import WALL
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    return StateDir(tmp_path / "state")
+
+
+def times(start: float, stop: float) -> list[str]:
+    return ["--from", label.utc(WALL + start), "--to", label.utc(WALL + stop)]
+
+
+def packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as source:
+        return [bytes(packet) for packet in source.demux(video=0) if packet.size]
+
+
+def test_segments_are_joined_bit_by_bit_and_cut_at_key_frames(tmp_path: Path, state: StateDir) -> None:
+    files = scene.recorded(state, tmp_path / "recordings")
+    assert len(files) == 3
+    everything = [packet for file in files for packet in packets(Path(file.path))]
+    (tmp_path / "out").mkdir()
+    (whole,) = join(files, WALL - 1, WALL + 99, tmp_path / "out", sound=False).videos
+    assert packets(whole.path) == everything and whole.frames == 300 == len(everything)
+    assert [source.sha256 for source in whole.sources] == [file.sha256 for file in files]
+    whole.path.unlink()
+    joined = join(files, WALL + 3, WALL + 7.5, tmp_path / "out", sound=False)
+    (part,) = joined.videos
+    assert not joined.gaps and part.start == pytest.approx(WALL + 2, abs=1e-3)  # the key frame before
+    assert part.stop >= WALL + 7.5 - 1e-3 and packets(part.path) == everything[50 : 50 + part.frames]
+    with av.open(str(part.path)) as source:
+        assert [round(f.pts * f.time_base * 25) for f in source.decode(video=0)] == list(range(part.frames))
+        assert source.metadata["title"] == "gate" and source.metadata["date"] == label.utc(part.start)
+    assert label.SOURCE_TYPE.encode() in part.path.read_bytes()
+
+
+def test_fragments_are_read_as_they_were_written() -> None:
+    samples = [mp4.Sample(b"abc", 3600, True, 7), mp4.Sample(b"de", 3600, False, -7)]
+    sound = [mp4.Sample(b"x" * 9, 1024)]
+    written = [mp4.Run(mp4.VIDEO, 90000, samples), mp4.Run(mp4.AUDIO, 8000, sound)]
+    head = mp4.header("gate", WALL, mp4.Video("mjpeg", 64, 48), mp4.Audio("pcmu", 8000), synthetic=True)
+    data = head + mp4.fragment(1, WALL, written)
+    front, (part,) = mp4.parts(data)
+    assert front == len(head) and runs(data, part) == written
+
+
+def test_gaps_and_damage_are_told(tmp_path: Path, state: StateDir) -> None:
+    files = scene.recorded(state, tmp_path / "recordings")
+    Path(files[1].path).write_bytes(Path(files[1].path).read_bytes()[:-1])
+    (tmp_path / "out").mkdir()
+    joined = join(files, WALL - 5, WALL + 20, tmp_path / "out", sound=False)
+    assert [video.frames for video in joined.videos] == [100, 100]
+    told = [(round(gap.start - WALL), round(gap.stop - WALL), gap.reason.split()[0]) for gap in joined.gaps]
+    assert told == [(-5, 0, "nothing"), (4, 8, "the"), (12, 20, "nothing")]
+
+
+def test_an_incident_is_exported_whole_and_told_before(
+    tmp_path: Path, state: StateDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = scene.recorded(state, tmp_path / "recordings")
+    log = audit.AuditFile(state)
+    log.append((WALL + 5, "picture degraded", {"camera": "gate", "reason": "overloaded"}))
+    target, officer = tmp_path / "c1.zip", Identity.generate()
+    words = scene.arguments(tmp_path, "incident", target, "--camera", "gate", *times(1, 20))
+    assert scene.run(words) == 0
+    assert "missing: gate" in capsys.readouterr().out
+    assert scene.verdict(target, state) == "valid"
+    held = scene.contents(target)
+    (name,) = [name for name in held if name.endswith(".mp4")]
+    (tmp_path / "got.mp4").write_bytes(held[name])
+    assert len(packets(tmp_path / "got.mp4")) == 300
+    text = b"".join(data for name, data in held.items() if name.endswith(".json"))
+    for said in (files[0].sha256, "gate-1-7", "overloaded", "nothing is recorded", "C-1", "default"):
+        assert said.encode() in text, said
+    kinds = [entry.kind for entry in audit.entries(state.path)]
+    assert kinds[-3:] == ["export begun", "exported", "export finished"]
+    assert not list((state.path / "exports").iterdir()), "the work folder goes"
+    assert scene.run(words) == 2, "what is there is not written over"
+    assert scene.run(["export", "delivered", str(target), "--to", "the police", "--how", "courier", "--state",
+                      str(state.path)]) == 0  # fmt: skip
+    sealed = tmp_path / "sealed.age"
+    (tmp_path / "officer").write_text(f"{officer}\n")
+    words = scene.arguments(tmp_path, "incident", sealed, "--camera", "gate", *times(1, 9))
+    assert scene.run([*words, "--encrypt-to", str(officer.to_public())]) == 0
+    assert sealed.read_bytes().startswith(b"age-encryption.org/")
+    assert scene.verdict(sealed, state, tmp_path / "officer") == "valid"
+
+
+def test_nothing_to_export_is_an_error_and_leaves_nothing(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    target = tmp_path / "c1.zip"
+    assert scene.run(scene.arguments(tmp_path, "incident", target, "--camera", "gate", *times(100, 200))) == 2
+    words = scene.arguments(tmp_path, "incident", target, "--camera", "gate", *times(1, 5))
+    words[words.index("--reason") + 1] = " "
+    assert scene.run(words) == 2
+    assert not target.exists()
+    assert "export finished" not in [entry.kind for entry in audit.entries(state.path)]
+
+
+def test_steps_that_are_done_stay_done(tmp_path: Path, state: StateDir) -> None:
+    calls = []
+
+    def make(folder: Path) -> object:
+        calls.append(1)
+        (folder / "a").write_text("a")
+        return {"n": len(calls)}
+
+    order = {"case": "C-1"}
+    with Job.open(state, "export", order) as job:
+        assert job.step("one", make) == {"n": 1}
+    assert Job.orders(state, "export") == [order]
+    with Job.open(state, "export", order) as job:
+        assert job.step("one", make) == {"n": 1} and len(calls) == 1
+        (job.place("one") / "a").write_text("b")
+        assert job.step("one", make) == {"n": 2}, "a changed file is made again"
+        job.remove()
+    assert not Job.orders(state, "export")
+
+
+def test_the_catalogue_may_be_written_meanwhile(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    with Catalogue(state.path) as service:
+        target = tmp_path / "c1.zip"
+        assert scene.run(scene.arguments(tmp_path, "incident", target, "--camera", "gate", *times(0, 5))) == 0
+        service.add(File("segment", "gate", "later.mp4", WALL + 50, WALL + 60, "camera", 1, "0" * 64))
+    assert json.loads(scene.contents(target)["manifest.json"])
