@@ -41,14 +41,29 @@ PARTS = {
     "utility": "whether faces, poses and expressions are still there, and the rest untouched",
     "stability": "whether faces flicker or change",
 }
+_ABOUT = """\
+Measures what anonymised footage gives away, keeps and costs, on footage of your own. Clips are redacted first, unless
+their anonymised versions are given. Writes evaluation.html and evaluation.json into the output folder; sheets in them
+show anonymised faces only.
+"""
+_EXAMPLES = """\
+examples:
+  anonymizer evaluate utility yard.mp4
+  anonymizer evaluate recall yard.mp4 --reference other_detector.onnx
+  anonymizer evaluate all yard.mp4 door.mp4 --reference other_detector.onnx --recogniser arcface=recogniser.onnx
+  anonymizer evaluate reidentify --recogniser sface=recogniser.onnx --people staff_photos
+"""
 _METHODS = ("replace", "solid", "pixelate", "blur", "silhouette")
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure what anonymised footage gives away, keeps and costs")
+    evaluate = commands.add_parser(
+        "evaluate", help="measure what anonymised footage gives away, keeps and costs", description=_ABOUT,
+        epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     verbs = evaluate.add_subparsers(metavar="VERB", required=True)
-    for name, about in {**PARTS, "all": "all of it"}.items():
-        verb = verbs.add_parser(name, help=about)
+    for name, about in {**PARTS, "all": "all of this, and the cost"}.items():
+        verb = verbs.add_parser(name, help=about, description=f"Measures {about}.")
         _footage(verb)
         if name in ("reidentify", "stability", "all"):
             verb.add_argument(
@@ -73,13 +88,22 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
             verb.add_argument("--iris", type=Path, metavar="FILE", help="MediaPipe's iris model, to go with its mesh")
         if name == "all":
             verb.add_argument("--no-cost", action="store_true", help="leave the cost out")
-            verb.add_argument("--rounds", type=_count, default=1, help="of measuring cost (default: %(default)s)")
+            verb.add_argument(
+                "--rounds",
+                type=_count,
+                default=1,
+                metavar="N",
+                help="how often cost is measured (default: %(default)s)",
+            )
         verb.set_defaults(command=_run, parts=tuple(PARTS) if name == "all" else (name,))
-    verb = verbs.add_parser("cost", help="what anonymising costs over decoding and encoding alone")
+    about = "what anonymising costs over decoding and encoding alone"
+    verb = verbs.add_parser("cost", help=about, description=f"Measures {about}.")
     verb.add_argument("clips", type=Path, nargs=1, metavar="CLIP")
     verb.add_argument("--preset", choices=get_args(Preset), default="superfast", help="of x264 (default: %(default)s)")
     verb.add_argument("--crf", type=int, default=23, help="of x264 (default: %(default)s)")
-    verb.add_argument("--rounds", type=_count, default=3, help="of measuring (default: %(default)s)")
+    verb.add_argument(
+        "--rounds", type=_count, default=3, metavar="N", help="how often it is measured (default: %(default)s)"
+    )
     _output(verb)
     verb.set_defaults(command=_cost)
 

@@ -100,8 +100,7 @@ def _tell(out: Section, scores: dict[str, Score]) -> None:
         share(f"{name} high", [(who, v) for who, v in every if v.height_class == i])
     for pose in sorted({v.pose for _, v in every if v.pose}):
         share(pose, [(who, v) for who, v in every if v.pose == pose])
-    covered = [f for f in out.figures if f.name == "covered" and f.value is not None]
-    out.plots.append(plot.bars("Covered, %", [(f.of, f.value or 0, f.low or 0, f.high or 0) for f in covered], 0, 100))
+    out.plots.append(plot.bars("Covered, %", out.rows("covered"), 0, 100))
 
     runs = [(miss.seconds, name, miss) for name, one in scores.items() for miss in one.misses]
     frames = sum(one.frames for one in scores.values())

@@ -84,6 +84,15 @@ class Section:
     plots: list[str] = field(default_factory=list)
     sheets: list[tuple[str, U8]] = field(default_factory=list)
 
+    def rows(self, name: str) -> list[tuple[str, float, float, float]]:
+        """For bars: what each figure of that name is of, its value and the ends of its interval."""
+        out = []
+        for one in self.figures:
+            if one.name == name and one.value is not None:
+                low, high = (one.value if end is None else end for end in (one.low, one.high))
+                out.append((one.of, one.value, low, high))
+        return out
+
     def figure(self, name: str, of: str, value: float | None, unit: str, count: int, how: str) -> None:
         """Add a number without interval."""
         self.figures.append(Figure(name, of, value, unit, count, how))

@@ -92,6 +92,8 @@ class Identities:
             for kind, chosen in groups(self.samples).items():
                 tell_frames(out, recogniser.name, kind, chosen, self._natural.get(recogniser.name))
                 tell_enrolled(out, recogniser.name, kind, chosen, "frames of the track's first half")
+        if rows := out.rows("same frame, still matching"):
+            out.plots.append(plot.bars("Same frame, still matching, %", rows, 0, 20))
         diversity(out, self._recognisers, groups(self.samples).get("replaced", []), self._portraits)
         return out
 

@@ -18,7 +18,7 @@ import numpy as np
 from anonymizer.assembly import pipeline
 from anonymizer.config import Config
 from anonymizer.errors import SourceError
-from anonymizer.evaluate import attack, boxes, identity, reidentify
+from anonymizer.evaluate import attack, boxes, identity, plot, reidentify
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.identity import Sample, greyed
 from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED
@@ -193,6 +193,9 @@ def section(
     replaced = known if method is Action.REPLACE else samples(fewer, recognisers, config, Action.REPLACE, known=known)
     _parrots(out, fewer, recognisers, config, known, {str(method): known, "replace": replaced})
     _releases(out, fewer, recognisers, config, replaced)
+    for attacker in ("trained attacker", "parrot attack", "linkage of releases"):
+        if rows := out.rows(f"{attacker}, rank-1"):
+            out.plots.append(plot.bars(f"{attacker.capitalize()}, rank-1, %", rows, 0, 100))
     identity.diversity(out, recognisers, [s for s in first if s.method == "replace"], portraits, pooled=False)
     return out
 

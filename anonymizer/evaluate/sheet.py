@@ -12,7 +12,7 @@ from anonymizer.frame import U8
 CLASSES = ((24, 20, 32), (48, 36, 64), (96, 72, 128), (160, 128, 1000))
 """Name, least and greatest height of a class, pixels."""
 
-TILE = 128
+TILE = 160
 COLUMNS = 6
 ROWS = 2
 _MARGIN = 0.15

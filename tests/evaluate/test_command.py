@@ -165,4 +165,4 @@ def test_faces_of_the_sheet_are_hidden_ones() -> None:
     sheet.see(Scene(clip, 0, 0.0, True, *pictures, None, subjects))  # type: ignore[arg-type]
     ((caption, picture),) = sheet.sheets()
     # The second face is said to be hidden and is not: it stays off the sheet.
-    assert "1 of 1" in caption and picture.shape == (128, 768, 3)
+    assert "1 of 1" in caption and picture.shape == (160, 960, 3)
