@@ -1,6 +1,7 @@
 """The manifest: what is in a package, with hashes, and the signature over its exact bytes. Pure.
 
-The signature covers a prefix of its own, so that nothing else that the same key signs can pass for it.
+The signature covers a prefix of its own, so that nothing else that the same key signs can pass for it, the manifest's
+hash, and the hash of its timestamp (RFC 3161; of nothing where there is none).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from anonymizer.export import archive
 from anonymizer.export.contents import Contents, plain
 from anonymizer.record import chain, label
 
-FILE, SIGNATURE = "manifest.json", "manifest.sig"
+FILE, SIGNATURE, TIMESTAMP = "manifest.json", "manifest.sig", "manifest.tsr"
+OUTSIDE = frozenset({FILE, SIGNATURE, TIMESTAMP})
+"""What a manifest cannot list."""
 VIDEOS = "videos/"
 REQUEST, AUDIT, AUDIT_HEAD = "request.json", "audit.jsonl", "audit.head"
 RECORDS = frozenset({
@@ -51,7 +54,7 @@ class Content:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The part of a manifest that a reader checks. created: RFC 3339. signer: public key, as ``chain.public_text``.
-    files: by name; all but the manifest and its signature."""
+    files: by name; all but the manifest, its signature and timestamp."""
 
     id: str
     case: str
@@ -93,26 +96,26 @@ def _right(name: str, file: Content) -> bool:
     """Whether a file can stand in a manifest: bool is an int in Python, and no size."""
     sized = type(file.size) is int and 0 <= file.size <= archive.LARGEST
     hashed = isinstance(file.sha256, str) and _HASH.fullmatch(file.sha256) is not None
-    return archive.valid_name(name) and name not in (FILE, SIGNATURE) and sized and hashed
+    return archive.valid_name(name) and name not in OUTSIDE and sized and hashed
 
 
-def sign(key: Ed25519PrivateKey, manifest: bytes) -> bytes:
+def sign(key: Ed25519PrivateKey, manifest: bytes, timestamp: bytes = b"") -> bytes:
     """The content of manifest.sig."""
-    return _signature(key.public_key(), key.sign(_signed(manifest)))
+    return _signature(key.public_key(), key.sign(_signed(manifest, timestamp)))
 
 
-def signer(signature: bytes, manifest: bytes) -> str:
+def signer(signature: bytes, manifest: bytes, timestamp: bytes = b"") -> str:
     """The public key that signed a manifest, as ``chain.public_text``. Untrue where the signature does not fit."""
     value = read_json(signature, "the signature")
     try:
         key, signed = chain.public_key(value["key"]), base64.b64decode(value["signature"], validate=True)
         if _signature(key, signed) != signature:
             raise Untrue("the signature is not as it was written")
-        key.verify(signed, _signed(manifest))
+        key.verify(signed, _signed(manifest, timestamp))
     except (KeyError, TypeError) as error:
         raise Untrue("the signature lacks what every signature has") from error
     except (InvalidSignature, binascii.Error) as error:
-        raise Untrue("the signature does not fit the manifest: one of them was changed") from error
+        raise Untrue("signature, manifest and timestamp do not fit: one of them was changed") from error
     except Untrue:
         raise
     except ValueError as error:
@@ -127,9 +130,9 @@ def _signature(key: Ed25519PublicKey, signature: bytes) -> bytes:
     })  # fmt: skip
 
 
-def _signed(manifest: bytes) -> bytes:
-    """The hash, not the manifest: a device that keeps the key need not take megabytes."""
-    return _CONTEXT + hashlib.sha256(manifest).digest()
+def _signed(manifest: bytes, timestamp: bytes) -> bytes:
+    """Hashes: a device that keeps the key need not take megabytes."""
+    return _CONTEXT + hashlib.sha256(manifest).digest() + hashlib.sha256(timestamp).digest()
 
 
 def pretty(value: Any) -> bytes:

@@ -35,16 +35,17 @@ class Written:
 
 def write(
     path: Path, contents: Contents, key: Ed25519PrivateKey, now: float, recipients: Sequence[str] = (),
-    progress: Callable[[float], None] = lambda done: None,
+    progress: Callable[[float], None] = lambda done: None, stamp: Callable[[bytes], bytes] | None = None,
 ) -> Written:  # fmt: skip
     """Write a package. recipients: age public keys; empty for a package that anyone can open. now: UTC seconds.
-    progress: told the share that is done, 0 to 1. A file of that name is replaced, once the new one is whole.
+    progress: told the share that is done, 0 to 1. stamp: gives a timestamp for the manifest, as ``timestamp.ask`` does.
+    A file of that name is replaced, once the new one is whole.
 
     ConfigError for contents that make no package, or a recipient that is none; PublishError where a video cannot be
     read, is no MP4 or changes meanwhile, or the disk takes no more.
     """
     sealed_to = [keys.recipient(text) for text in recipients]
-    stored = _stored(contents, key, now, lambda done: progress(done / 2))
+    stored = _stored(contents, key, now, stamp, lambda done: progress(done / 2))
     stream = _Stream(stored.stream(lambda done: progress(0.5 + done / 2)))
     part = path.with_name(f".{path.name}.part")
     try:
@@ -102,7 +103,10 @@ class _Stored:
             raise PublishError(f"{video.path} was changed while it was exported; export again")
 
 
-def _stored(contents: Contents, key: Ed25519PrivateKey, now: float, progress: Callable[[float], None]) -> _Stored:
+def _stored(
+    contents: Contents, key: Ed25519PrivateKey, now: float, stamp: Callable[[bytes], bytes] | None,
+    progress: Callable[[float], None],
+) -> _Stored:  # fmt: skip
     """Look at everything once: names, sizes, hashes."""
     videos = {manifest.VIDEOS + video.name: video for video in contents.videos}
     wrong = [name for name in videos if not archive.valid_name(name) or not name.endswith(".mp4")]
@@ -131,8 +135,11 @@ def _stored(contents: Contents, key: Ed25519PrivateKey, now: float, progress: Ca
         said = manifest.build(contents, hashed, chain.public_text(key), now)
     except ValueError as error:
         raise ConfigError(f"the package's contents cannot be written as JSON: {error}") from error
-    texts |= {manifest.FILE: said, manifest.SIGNATURE: manifest.sign(key, said)}
-    members += [_look(name, [texts[name]])[0] for name in (manifest.FILE, manifest.SIGNATURE)]
+    token = b"" if stamp is None else stamp(said)
+    about = {manifest.FILE: said, manifest.SIGNATURE: manifest.sign(key, said, token)}
+    about |= {manifest.TIMESTAMP: token} if token else {}
+    members += [_look(name, [data])[0] for name, data in about.items()]
+    texts |= about
     members.sort(key=lambda member: member.name)
     if len(members) > archive.MOST_MEMBERS:
         raise ConfigError(f"{len(videos)} videos are too many for one package; make several")

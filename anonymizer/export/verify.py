@@ -8,13 +8,15 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, BinaryIO, Literal
 
 import pyrage
+from cryptography.x509 import Certificate
 from pyrage.x25519 import Identity
 
 from anonymizer.errors import ConfigError
-from anonymizer.export import archive, manifest, trail
+from anonymizer.export import archive, manifest, timestamp, trail
 from anonymizer.export.archive import Malformed, Readable
 from anonymizer.export.manifest import Content, Manifest, Untrue
 
@@ -23,11 +25,13 @@ _SEALED, _ARMOURED = b"age-encryption.org/", b"-----BEGIN AGE"
 _KEPT = {
     manifest.FILE: manifest.LARGEST,
     manifest.SIGNATURE: 1 << 12,
+    manifest.TIMESTAMP: timestamp.LARGEST,
     manifest.AUDIT: 64 << 20,
     manifest.AUDIT_HEAD: 1 << 12,
     manifest.REQUEST: 1 << 20,
 }
 """Files that are looked into, and the bytes of each at most."""
+_APART = 3600.0  # seconds between the signer's clock and the authority's
 _SHOWN = 20  # problems of one kind that are told one by one
 
 
@@ -35,12 +39,14 @@ _SHOWN = 20  # problems of one kind that are told one by one
 class Report:
     """What holds and what does not, in plain words. valid: all holds, and a key that the reader trusts signed it.
     unproven: all holds in itself, and anyone may have made it. broken: problems says what was changed or is missing.
-    The rest is what the package says of itself; empty where that is not known to be what its signer wrote."""
+    notes: no fault, and worth knowing. The rest is what the package says of itself; empty where that is not known to be
+    what its signer wrote."""
 
     outcome: Outcome = "broken"
     holds: list[str] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     signer: str = ""
     package: str = ""
     case: str = ""
@@ -50,8 +56,9 @@ class Report:
     files: int = 0
 
 
-def verify(file: Readable, trust: Collection[str]) -> Report:
-    """Check a package that is open to be read from its first byte. trust: public keys as ``chain.public_text``."""
+def verify(file: Readable, trust: Collection[str], roots: Sequence[Certificate] = ()) -> Report:
+    """Check a package that is open to be read from its first byte. trust: public keys as ``chain.public_text``. roots:
+    certificates of timestamp authorities that the reader believes; ConfigError where they need an extra."""
     report = Report()
     found: dict[str, Content] = {}
     kept: dict[str, bytes] = {}
@@ -80,6 +87,7 @@ def verify(file: Readable, trust: Collection[str]) -> Report:
         return report
     _compare(said, found, report)
     _look_inside(said, kept, report)
+    _look_at_time(said, kept, roots, report)
     if not report.problems:
         _conclude(said, trust, report)
     return report
@@ -88,7 +96,7 @@ def verify(file: Readable, trust: Collection[str]) -> Report:
 def _signed(kept: Mapping[str, bytes], report: Report) -> Manifest:
     if manifest.FILE not in kept or manifest.SIGNATURE not in kept:
         raise Untrue("the manifest or its signature is missing")
-    signer = manifest.signer(kept[manifest.SIGNATURE], kept[manifest.FILE])
+    signer = manifest.signer(kept[manifest.SIGNATURE], kept[manifest.FILE], kept.get(manifest.TIMESTAMP, b""))
     said = manifest.parse(kept[manifest.FILE])
     if said.signer != signer:
         raise Untrue("the manifest names another signer than the one who signed it")
@@ -98,7 +106,7 @@ def _signed(kept: Mapping[str, bytes], report: Report) -> Manifest:
 
 def _compare(said: Manifest, found: Mapping[str, Content], report: Report) -> None:
     """Every file against the manifest."""
-    there = set(found) - {manifest.FILE, manifest.SIGNATURE}
+    there = set(found) - manifest.OUTSIDE
     wrong = [f"{name} is missing." for name in sorted(set(said.files) - there)]
     wrong += [f"{name} was added: the manifest does not know it." for name in sorted(there - set(said.files))]
     both = sorted(there & set(said.files))
@@ -128,6 +136,26 @@ def _look_inside(said: Manifest, kept: Mapping[str, bytes], report: Report) -> N
             report.holds.append(
                 f"The audit trail of {len(lines)} lines ends with this export: none is missing, moved or changed."
             )
+
+
+def _look_at_time(said: Manifest, kept: Mapping[str, bytes], roots: Sequence[Certificate], report: Report) -> None:
+    token = kept.get(manifest.TIMESTAMP)
+    if token is None:
+        report.notes.append("There is no timestamp: when it was made is its signer's word.")
+    elif not roots:
+        report.notes.append("There is a timestamp: it is checked where its authority is named with --timestamp-root.")
+    else:
+        try:
+            at = timestamp.check(token, kept[manifest.FILE], roots)
+            apart = abs((at - datetime.fromisoformat(said.created)).total_seconds())
+        except Untrue as error:
+            report.problems.append(f"When it was made is not proven: {error}.")
+        except (ValueError, TypeError):
+            report.problems.append("The time in the manifest cannot be read.")
+        else:
+            if apart > _APART:
+                report.problems.append(f"The manifest says {said.created}, and its timestamp {at:%Y-%m-%dT%H:%M:%SZ}.")
+            report.holds.append(f"A timestamp authority vouches that it was there on {at:%Y-%m-%d %H:%M:%S} UTC.")
 
 
 def _conclude(said: Manifest, trust: Collection[str], report: Report) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from cryptography import x509
+
 from anonymizer.errors import ConfigError, SourceError
 from anonymizer.export import verify
 from anonymizer.export.archive import Malformed
@@ -28,30 +30,38 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--identity", action="append", type=Path, default=[], metavar="FILE", help="age identity, for a sealed package"
     )
+    parser.add_argument(
+        "--timestamp-root", action="append", type=Path, default=[], metavar="FILE",
+        help="certificate (PEM) of a timestamp authority",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(command=run)
 
 
 def run(given: argparse.Namespace) -> int:
     trust = [_key(text) for text in given.trust]
-    report = check(given.package, trust, given.identity)
+    report = check(given.package, trust, given.identity, given.timestamp_root)
     print(json.dumps(asdict(report), indent=1) if given.json else text(report))
     return EXIT[report.outcome]
 
 
-def check(path: Path, trust: Sequence[str], identities: Sequence[Path]) -> Report:
-    """Verify the package in a file. SourceError where it cannot be read; ConfigError where it is sealed and none of
-    the identities opens it."""
+def check(path: Path, trust: Sequence[str], identities: Sequence[Path] = (), roots: Sequence[Path] = ()) -> Report:
+    """Verify the package in a file. roots: files with certificates of timestamp authorities.
+
+    SourceError where it cannot be read; ConfigError where it is sealed and none of the identities opens it, or a file
+    of identities or certificates holds none.
+    """
+    authorities = [certificate for root in roots for certificate in _certificates(root)]
     keyring = [keys.identity(identity) for identity in identities]
     try:
         with path.open("rb") as file:
             if not verify.is_sealed(file):
-                return verify.verify(file, trust)
+                return verify.verify(file, trust, authorities)
             if not keyring:
                 raise ConfigError(f"{path} is sealed: name the file of the recipient's age identity with --identity")
             try:
                 with verify.opened(file, keyring) as plain:
-                    report = verify.verify(plain, trust)
+                    report = verify.verify(plain, trust, authorities)
             except Malformed as error:
                 return Report(problems=[f"The file is not as it was made: {error}."])
             return report
@@ -64,6 +74,7 @@ def text(report: Report) -> str:
     but what can be printed."""
     lines = [f"OK: {line}" for line in report.holds]
     lines += [f"UNPROVEN: {line}" for line in report.unproven]
+    lines += [f"note: {line}" for line in report.notes]
     lines += [f"BAD: {line}" for line in report.problems]
     if report.signer:
         lines.append(f"It says: case {report.case} ({report.kind}), made {report.created} by {report.software}.")
@@ -88,3 +99,10 @@ def _key(given: str) -> str:
         return chain.public_text(chain.public_key(said))
     except (OSError, ValueError) as error:
         raise ConfigError(f"--trust {given}: this is neither a public signing key nor a file with one") from error
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--timestamp-root {path}: this is no file of certificates (PEM)") from error

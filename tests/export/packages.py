@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509 import Certificate
 
 from anonymizer.export import archive, manifest, package, trail, verify
 from anonymizer.export.archive import Member
@@ -71,8 +72,8 @@ def public(folder: Path) -> str:
     return chain.public_text(signing(folder / "state"))
 
 
-def checked(data: bytes, *trust: str) -> Report:
-    return verify.verify(io.BytesIO(data), trust)
+def checked(data: bytes, *trust: str, roots: Sequence[Certificate] = ()) -> Report:
+    return verify.verify(io.BytesIO(data), trust, roots)
 
 
 def files(data: bytes) -> dict[str, bytes]:
@@ -91,7 +92,7 @@ def resigned(
 ) -> bytes:
     """A package whose manifest fits its files, whatever they are, signed with a key. change: of the manifest."""
     said = json.loads(content[manifest.FILE])
-    rest = {name: data for name, data in content.items() if name not in (manifest.FILE, manifest.SIGNATURE)}
+    rest = {name: data for name, data in content.items() if name not in manifest.OUTSIDE}
     hashes = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in rest.items()}
     said |= {"files": hashes, "signer": chain.public_text(key)}
     change(said)
