@@ -10,7 +10,9 @@ from pathlib import Path
 from anonymizer import registry, resources, settings
 from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import ConfigError
+from anonymizer.faces import doubtful
 from anonymizer.faces.detectors import Detector, load_detector
+from anonymizer.faces.doubtful import Doubtful, LookSettings
 from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.recogniser import Recogniser
@@ -24,6 +26,9 @@ from anonymizer.recognition import Recognition
 from anonymizer.synthesis.bank import Bank, FaceModel
 from anonymizer.synthesis.cast import Cast
 from anonymizer.synthesis.embedded import EmbeddedSwapper
+
+NATIVE = 1 << 16
+"""Pixels: a limit of the detector's input that no picture reaches."""
 
 
 def detectors(faces: FacesSettings) -> tuple[Detector, Detector | None]:
@@ -80,8 +85,17 @@ def recognition(faces: FacesSettings, rules: RuleSet, members: Sequence[Member])
     return Recognition(recogniser, Gallery([one for one in members if one.recogniser == recogniser.name]))
 
 
-def pipeline(config: Config, policy: Policy, *, camera: str, epoch: int = 0, replace: bool = True) -> Pipeline:
+def pipeline(
+    config: Config,
+    policy: Policy,
+    *,
+    camera: str,
+    epoch: int = 0,
+    replace: bool = True,
+    look: LookSettings | None = None,
+) -> Pipeline:
     """The stages of one source. replace: whether the rules may ever ask for it; without, its models stay unread.
+    look: every frame is looked at whole, as it says, and doubtful faces are covered too.
 
     ModelError where a model is missing or wrong, ConfigError where the bank key is none.
     """
@@ -89,9 +103,14 @@ def pipeline(config: Config, policy: Policy, *, camera: str, epoch: int = 0, rep
     first, second = detectors(faces)
     schedule = ScheduleSettings(size=faces.size, first_size=max(faces.size, ScheduleSettings.first_size))
     # What is covered beyond the face is the policy's to say: the tracker adds only what it does not know.
-    finding = FinderSettings(
-        faces.lookahead, thorough=faces.thorough, schedule=schedule, tracker=TrackerSettings(margin=0.0)
-    )
+    tracking = TrackerSettings(margin=0.0)
+    if look is not None:
+        size = look.size or NATIVE
+        schedule = ScheduleSettings(interval=0.0, still=0.0, size=size, first_size=size, regions=0)
+    if look is not None or faces.thorough:
+        tracking = doubtful.tracking((look or LookSettings()).floor(first))
+        first, second = Doubtful(first), second and Doubtful(second)
+    finding = FinderSettings(faces.lookahead, thorough=faces.thorough, schedule=schedule, tracker=tracking)
     try:
         key = config.identity.bank_key() or secrets.token_bytes(32)
     except ValueError as error:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from anonymizer.errors import PublishError
 from anonymizer.frame import Face, Frame
+from anonymizer.splice import Kept
 
 
 class Report:
     """Writes frames as they come, so that a day's recording needs no memory, beside the file that ``close`` names.
 
     {"source", "settings", "frames": [{"index", "pts", "faces": [{"track", "box": [x, y, w, h], "action", "method",
-    "rule", "score"}]}]}: box is the bounding rectangle of what was painted with a weight of at least one half (where
-    nothing was painted, of the face), action what the rule asked, method what was painted. A frame that was covered
-    whole says why under "covered".
+    "rule", "score"}]}], "gops": [{"first", "frames", "copied", "reason"}]}: box is the bounding rectangle of what was
+    painted with a weight of at least one half (where nothing was painted, of the face), action what the rule asked,
+    method what was painted. A frame that was covered whole says why under "covered". "gops" is there where clean GOPs
+    are copied: index of the first frame, number of frames, and, of those that were encoded anew, why.
     """
 
     def __init__(self, path: Path, source: str, settings: dict[str, Any]) -> None:
@@ -48,9 +51,10 @@ class Report:
         except OSError as error:
             raise PublishError(f"{self.path}: the report cannot be written ({error.strerror})") from error
 
-    def close(self) -> None:
+    def close(self, gops: Sequence[Kept] | None = None) -> None:
         """Put the finished report in its place."""
-        self._write("\n]}\n")
+        groups = "" if gops is None else ', "gops": ' + json.dumps([gop.plain() for gop in gops])
+        self._write(f"\n]{groups}}}\n")
         assert self._file is not None
         self._file.close()
         os.replace(self._part, self.path)

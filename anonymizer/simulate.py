@@ -8,13 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from anonymizer.assembly import pipeline, replaces
 from anonymizer.config import Config
-from anonymizer.errors import ConfigError
 from anonymizer.frame import Frame, Planes
-from anonymizer.ingest.file import FileSource
-from anonymizer.policy import Policy, RuleSet
-from anonymizer.publish.file import FileSink, container_of
+from anonymizer.policy import RuleSet
+from anonymizer.redact import redact
 
 Colour = tuple[int, int, int]
 """Y, U, V."""
@@ -30,28 +27,13 @@ def simulate(
     start: when the video begins, seconds since 1970, for rules with schedules. Faces are counted by (rule, action).
     What the rules cover is covered in target too: it shows no more than ``redact`` would. Raises as ``redact`` does.
     """
-    container_of(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise ConfigError(f"{target}: source and output are the same file; name another output")
     counts: Counter[tuple[str, str]] = Counter()
-    with FileSource(source) as reader:
-        stages = pipeline(config, Policy(rules, camera, start), camera=camera, replace=replaces(rules))
-        sink = FileSink(target, reader.video, config.encoder, None)
-        try:
-            for item in reader:
-                if isinstance(item, Frame):
-                    for frame in stages.push(item):
-                        draw(frame, rules, camera)
-                        counts.update((face.rule, face.action) for face in frame.faces)
-                        sink.write(frame)
-            for frame in stages.flush():
-                draw(frame, rules, camera)
-                counts.update((face.rule, face.action) for face in frame.faces)
-                sink.write(frame)
-            sink.close()
-        except BaseException:
-            sink.abort()
-            raise
+
+    def show(frame: Frame) -> None:
+        draw(frame, rules, camera)
+        counts.update((face.rule, face.action) for face in frame.faces)
+
+    redact(source, target, config, rules, camera=camera, start=start, also=show)
     return counts
 
 

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from anonymizer import redact as redacting
 from anonymizer import simulate as module
 from anonymizer.config import Config
 from anonymizer.errors import ConfigError
@@ -75,12 +76,12 @@ def test_zones_of_other_cameras_are_not_drawn() -> None:
 
 @pytest.fixture
 def _squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pipeline(config: Config, policy: Policy, *, camera: str, replace: bool) -> Pipeline:
+    def pipeline(config: Config, policy: Policy, *, camera: str, replace: bool, look: object) -> Pipeline:
         assert camera == policy.camera and not replace
         finder = Finder(stages.SquareDetector(), FinderSettings(0.2))
         return Pipeline(finder, None, policy, None, stages.NoCast())  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "pipeline", pipeline)
+    monkeypatch.setattr(redacting, "pipeline", pipeline)
 
 
 @pytest.mark.usefixtures("_squares")

@@ -71,6 +71,11 @@ class Picture:
         self._edited = self.planes()
         return self._edited
 
+    @property
+    def edited(self) -> bool:
+        """Whether something may have been written to it since it was decoded, or since ``finish``."""
+        return self._edited is not None
+
     def finish(self) -> av.VideoFrame:
         """The frame with what was written to the edited planes."""
         if self._edited is not None and self._quarter_turns:

@@ -11,6 +11,7 @@ import av
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.frame import Frame
@@ -42,10 +43,7 @@ class FileSink:
         except (OSError, av.error.FFmpegError) as error:
             raise PublishError(f"{path}: cannot be written ({error.strerror})") from error
         try:
-            self._stream = self._container.add_stream("libx264", rate=video.rate)
-            # One B-frame: three, x264's default, keep 40 MB more of 1080p pictures to make the file 9 % smaller.
-            reordered = "0" if kind in _NO_REORDERING else "1"
-            configure(self._stream.codec_context, video, settings, bf=reordered, b_strategy="0")
+            self._stream = self._add_video(video, settings, 0 if kind in _NO_REORDERING else 1)
             if video.rotation:
                 self._stream.set_display_rotation(video.rotation)
             self._audio = None if audio is None else self._copy_of(audio, kind)
@@ -58,6 +56,13 @@ class FileSink:
         self._shift: Fraction | None = None
         self.bytes_written = 0
 
+    def _add_video(self, video: VideoFormat, settings: EncoderSettings, reorder: int) -> VideoStream:
+        """The output's video stream. reorder: by how many pictures the container lets the order of coding differ."""
+        stream = self._container.add_stream("libx264", rate=video.rate)
+        # One B-frame: three, x264's default, keep 40 MB more of 1080p pictures to make the file 9 % smaller.
+        configure(stream.codec_context, video, settings, bf=str(reorder), b_strategy="0")
+        return stream
+
     def _copy_of(self, audio: AudioStream, kind: str) -> AudioStream:
         if audio.codec_context.name not in self._container.supported_codecs:
             raise ConfigError(f"{self.path}: {kind} cannot hold {audio.codec_context.name} audio; use .mkv or drop it")
@@ -65,12 +70,16 @@ class FileSink:
 
     def write(self, frame: Frame) -> None:
         """Encode a frame whose faces have been dealt with."""
-        assert frame.picture is not None and frame.pts is not None
+        assert frame.picture is not None
+        self._mux(self._stream.encode(prepare(frame.picture.finish(), self._time(frame), self._time_base)))
+
+    def _time(self, frame: Frame) -> int:
+        """When the frame is shown in the output, in ticks of the source."""
+        assert frame.pts is not None
         if self._shift is None:
             start = frame.pts * self._time_base
             self._shift = -start if self._hides_negative and start < 0 else Fraction(0)
-        picture = prepare(frame.picture.finish(), frame.pts + round(self._shift / self._time_base), self._time_base)
-        self._mux(self._stream.encode(picture))
+        return frame.pts + round(self._shift / self._time_base)
 
     def write_audio(self, packet: Packet[Stream]) -> None:
         """Pass on an undecoded audio packet of the stream given at the start."""
@@ -91,12 +100,16 @@ class FileSink:
 
     def close(self) -> None:
         """Finish the file and put it in its place."""
-        self._mux(self._stream.encode(None))
+        self._drain()
         try:
             self._container.close()
             os.replace(self._part, self.path)
         except (OSError, av.error.FFmpegError) as error:
             raise PublishError(f"{self.path}: writing failed ({error.strerror}); nothing was kept") from error
+
+    def _drain(self) -> None:
+        """Write the pictures that the encoder still keeps."""
+        self._mux(self._stream.encode(None))
 
     def abort(self) -> None:
         """Leave nothing behind."""
