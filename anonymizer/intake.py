@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass
 from threading import Condition
 
+from anonymizer.access_unit import AccessUnit, AudioParameters
 from anonymizer.frame import Frame
 from anonymizer.ingest.camera import CameraLost
-from anonymizer.publish import AccessUnit, AudioParameters
 
 
 @dataclass(frozen=True, slots=True)

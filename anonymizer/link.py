@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from anonymizer.access_unit import AccessUnit, Codec
 from anonymizer.errors import AnonymizerError
 from anonymizer.groups import Member
 from anonymizer.policy import RuleSet
-from anonymizer.publish.access_unit import AccessUnit, Codec
 
 _HEAD = struct.Struct("!IBBH")
 _UNIT = struct.Struct("!BBdd")

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from anonymizer import link
+from anonymizer.access_unit import AudioParameters, Codec
 from anonymizer.events.state import CameraCounters, CameraState
 from anonymizer.ingest.backoff import Backoff
 from anonymizer.link import AUDIO, MAIN, Kind, LinkError, Message
-from anonymizer.publish import AudioParameters, Codec, Stream
+from anonymizer.publish import Stream
 from anonymizer.worker import Spec, main
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from typing import Any
 import av
 
 from anonymizer import assembly, link
+from anonymizer.access_unit import AccessUnit
 from anonymizer.config import Config
 from anonymizer.errors import AnonymizerError
 from anonymizer.events.state import CameraCounters
@@ -34,7 +35,6 @@ from anonymizer.link import AUDIO, MAIN, SUB, Kind
 from anonymizer.load import Level, Load
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Policy, RuleSet
-from anonymizer.publish import AccessUnit
 from anonymizer.publish.live import LiveEncoder, SubStream
 from anonymizer.publish.still import jpeg, notice
 from anonymizer.record.recorder import vault_of

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anonymizer import link
+from anonymizer.access_unit import AccessUnit, Codec
 from anonymizer.link import MAIN, SUB, Decoder, Kind, LinkError, Outbox
-from anonymizer.publish import AccessUnit, Codec
 
 
 def unit(size: int = 10, key: bool = False, time: float = 1.0) -> AccessUnit:

@@ -7,9 +7,9 @@ import time
 from multiprocessing.connection import Connection
 from threading import Event
 
+from anonymizer.access_unit import AccessUnit, AudioParameters
 from anonymizer.frame import Frame
 from anonymizer.ingest.camera import CameraLost, SourceSettings, keep_streaming
-from anonymizer.publish import AccessUnit, AudioParameters
 from anonymizer.publish.still import jpeg
 
 _INTERVAL = 1 / 12

@@ -19,6 +19,7 @@ from av.codec.context import ThreadType
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
 from anonymizer.ingest.backoff import REFUSED, Backoff
@@ -26,7 +27,6 @@ from anonymizer.ingest.clock import CameraClock
 from anonymizer.ingest.file import FileSource
 from anonymizer.ingest.picture import Converter, Picture
 from anonymizer.ingest.timestamps import Timeline
-from anonymizer.publish.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.settings import Secret, setting
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,8 @@ A ``Stream`` takes a camera's access units; ``server.Server``, imported from the
 Beside them stand the encoders that make access units, and the stills.
 """
 
-from anonymizer.publish.access_unit import AccessUnit, AudioParameters, Codec, VideoParameters
 from anonymizer.publish.digest import User
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.publish.stream import Sink, Stream
 
-__all__ = ["AccessUnit", "AudioParameters", "Codec", "RtspSettings", "Sink", "Stream", "User", "VideoParameters"]
+__all__ = ["RtspSettings", "Sink", "Stream", "User"]

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from anonymizer.access_unit import AccessUnit, VideoParameters
 from anonymizer.publish import rtcp
-from anonymizer.publish.access_unit import AccessUnit, VideoParameters
 from anonymizer.publish.message import interleave
 from anonymizer.publish.rtp import Packer, Timeline
 from anonymizer.publish.sdp import PayloadType, audio_payload, video_payload

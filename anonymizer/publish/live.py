@@ -9,10 +9,10 @@ import av
 import cv2
 import numpy as np
 
+from anonymizer.access_unit import AccessUnit, Codec
 from anonymizer.errors import PublishError
 from anonymizer.frame import Planes
 from anonymizer.ingest.picture import planes_of
-from anonymizer.publish.access_unit import AccessUnit, Codec
 from anonymizer.publish.encoder import Preset
 from anonymizer.settings import setting
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from anonymizer.publish.access_unit import AccessUnit, Codec, nal_type, split
+from anonymizer.access_unit import AccessUnit, Codec, nal_type, split
 
 HEADER = struct.Struct(">BBHII")
 _VERSION = 0x80

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import NamedTuple
 
-from anonymizer.publish.access_unit import AudioParameters, Codec, VideoParameters, nal_type
+from anonymizer.access_unit import AudioParameters, Codec, VideoParameters, nal_type
 
 CONTENT_TYPE = "application/sdp"
 CONTROL = "trackID="

@@ -17,6 +17,7 @@ from anonymizer.publish import message
 from anonymizer.publish.broadcast import Broadcast
 from anonymizer.publish.connection import Connection
 from anonymizer.publish.digest import Guesses, Nonces, User
+from anonymizer.publish.listening import listen, tls_context
 from anonymizer.publish.session import Session
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.publish.stream import Stream
@@ -169,18 +170,14 @@ class Server:
         """Raises ConfigError for an unusable certificate, PublishError for a port that is taken."""
         settings = self.settings
         if settings.tls != "off":
-            self._tls = _tls(settings)
-        try:
-            family = socket.getaddrinfo(settings.host, None, type=socket.SOCK_STREAM)[0][0]
-        except OSError as error:
-            raise ConfigError(f"rtsp: host {settings.host!r} is no address of this machine: {error}") from error
+            self._tls = tls_context("rtsp", settings)
         try:
             if settings.tls != "required":
-                self.port = self._listen(family, settings.port, None)
+                self.port = self._listen(settings.port, None, "port")
             if self._tls is not None:
-                self.tls_port = self._listen(family, settings.tls_port, self._tls)
+                self.tls_port = self._listen(settings.tls_port, self._tls, "tls_port")
             if settings.udp and settings.tls != "required":
-                self.udp = UdpPair(family, settings.host, settings.udp_port, self._heard)
+                self.udp = UdpPair(self._listeners[0].family, settings.host, settings.udp_port, self._heard)
         except PublishError:
             await self.stop()
             raise
@@ -189,7 +186,7 @@ class Server:
     def reload_certificate(self) -> None:
         """Reads certificate and key again; new connections use them. Raises ConfigError and keeps the old ones."""
         if self._tls is not None:
-            _tls(self.settings)
+            tls_context("rtsp", self.settings)
             self._tls.load_cert_chain(self.settings.certificate, self.settings.private_key)
 
     async def stop(self) -> None:
@@ -214,20 +211,8 @@ class Server:
             self.udp.close()
         self.udp = self.port = self.tls_port = None
 
-    def _listen(self, family: int, port: int, tls: ssl.SSLContext | None) -> int:
-        settings = self.settings
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            listener.setblocking(False)
-            listener.bind((settings.host, port))
-            listener.listen(128)
-        except OSError as error:
-            listener.close()
-            name = "port" if tls is None else "tls_port"
-            raise PublishError(f"rtsp: cannot listen on {settings.host}:{port}: {error}; set another {name}") from error
+    def _listen(self, port: int, tls: ssl.SSLContext | None, name: str) -> int:
+        listener = listen("rtsp", self.settings.host, port, name)
         self._listeners.append(listener)
         self._loops.append(asyncio.create_task(self._accept(listener, tls)))
         return int(listener.getsockname()[1])
@@ -309,14 +294,3 @@ class Server:
                 session.heard(data, self.clock())
             except ValueError:
                 self.counters.protocol_errors += 1
-
-
-def _tls(settings: RtspSettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(settings.certificate, settings.private_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(
-            f"rtsp: certificate {settings.certificate} with private_key {settings.private_key} cannot be used: {error}"
-        ) from error
-    return context

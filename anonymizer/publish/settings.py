@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from anonymizer.publish.listening import ListeningSettings
 from anonymizer.settings import Wrong, setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RtspSettings:
+class RtspSettings(ListeningSettings):
     """The RTSP server, from which recorders and players take the anonymised streams."""
 
-    host: str = setting(
-        "Address", default="0.0.0.0", description="Address to listen on; '::' listens on IPv6 and IPv4."
-    )
     port: int = setting(
         "Port", default=8554, minimum=0, maximum=65535, description="TCP port of RTSP without TLS; 0 takes a free one."
     )
@@ -36,26 +34,6 @@ class RtspSettings:
     tls_port: int = setting(
         "TLS port", default=8322, minimum=0, maximum=65535, description="TCP port of RTSPS; 0 takes a free one."
     )
-    certificate: str = setting(
-        "Certificate", default="", description="PEM file with the TLS certificate and its chain; needed for TLS."
-    )
-    private_key: str = setting(
-        "Private key", default="", description="PEM file with the certificate's key; needed for TLS."
-    )
-    auth: Literal["digest", "basic", "none"] = setting(
-        "Authentication",
-        default="digest",
-        description="'digest' takes Digest, and Basic over TLS only; 'basic' takes Basic without TLS too, which shows "
-        "the password to the network; 'none' lets everyone watch.",
-    )
-    digest: tuple[Literal["MD5", "SHA-256"], ...] = setting(
-        "Digest algorithms",
-        default=("MD5",),
-        minimum=1,
-        maximum=2,
-        single=True,
-        description="Offered in this order. Many clients know only MD5, and some look only at the first or last offer.",
-    )
     connections: int = setting(
         "Connections", default=200, minimum=1, maximum=10_000, description="Open at a time; more are refused."
     )
@@ -72,13 +50,6 @@ class RtspSettings:
         unit="s",
         minimum=0.5,
         description="After so long a connection that has not logged in is closed.",
-    )
-    nonce_life: float = setting(
-        "Nonce life",
-        default=60.0,
-        unit="s",
-        minimum=1,
-        description="How long a client may take to answer a Digest challenge.",
     )
     guesses: int = setting(
         "Guesses", default=10, minimum=1, maximum=1000, description="Wrong passwords before an address must wait."

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from anonymizer.publish.access_unit import AccessUnit, AudioParameters, VideoParameters, parameter_sets, split
+from anonymizer.access_unit import AccessUnit, AudioParameters, VideoParameters, parameter_sets, split
 
 log = logging.getLogger(__name__)
 

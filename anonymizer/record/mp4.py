@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from anonymizer.publish.access_unit import Codec, nal_type
+from anonymizer.access_unit import Codec, nal_type
 from anonymizer.record import label
 
 CLOCK = 90_000

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from anonymizer import link
+from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.errors import AnonymizerError
 from anonymizer.ingest.backoff import Backoff
 from anonymizer.link import Kind, LinkError
-from anonymizer.publish.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.publish.stream import Stream
 from anonymizer.record import retention, vault
 from anonymizer.record.catalogue import Catalogue, CatalogueError, File

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import av
 
-from anonymizer.publish.access_unit import AccessUnit, AudioParameters, Codec, parameter_sets, split
+from anonymizer.access_unit import AccessUnit, AudioParameters, Codec, parameter_sets, split
 from anonymizer.record import mp4
 from anonymizer.record.catalogue import File
 from anonymizer.record.mp4 import CLOCK, Run, Sample, Video

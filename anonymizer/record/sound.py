@@ -7,8 +7,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.frame import F32
-from anonymizer.publish.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.record.mp4 import AUDIO, Audio, Run, Sample
 
 _FRAME = 1024  # samples a packet of AAC-LC

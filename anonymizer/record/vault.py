@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyrage
 
+from anonymizer.access_unit import Codec, parameter_sets, split
 from anonymizer.ingest.clock import CameraClock
-from anonymizer.publish.access_unit import Codec, parameter_sets, split
 from anonymizer.record import mp4
 from anonymizer.record.catalogue import File
 from anonymizer.record.mp4 import CLOCK, Audio, Run, Sample, Video

@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,10 +20,10 @@ from typing import Protocol
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from anonymizer.errors import ConfigError, PublishError
 from anonymizer.events.state import CameraCounters, CameraState
 from anonymizer.publish import User
 from anonymizer.publish.digest import Guesses
+from anonymizer.publish.listening import listen, tls_context
 from anonymizer.publish.server import AccessEvent
 from anonymizer.web.gate import Gate
 from anonymizer.web.metrics import Metrics
@@ -94,9 +92,9 @@ class HttpServer:
     async def start(self) -> None:
         """Raises ConfigError for an unusable address or certificate, PublishError for a port that is taken."""
         settings = self.settings
-        tls = _tls(settings) if settings.tls else None
+        tls = tls_context("http", settings) if settings.tls else None
         loop = asyncio.get_running_loop()
-        listener = _listen(settings)
+        listener = listen("http", settings.host, settings.port)
         runner = self._runner = web.AppRunner(
             self.app, access_log=None, keepalive_timeout=settings.idle_timeout, shutdown_timeout=1.0
         )
@@ -222,28 +220,3 @@ def _is_local(request: web.Request) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
-
-
-def _listen(settings: HttpSettings) -> socket.socket:
-    host, port = settings.host, settings.port
-    try:
-        family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
-    except OSError as error:
-        raise ConfigError(f"http: host {host!r} is no address of this machine: {error}") from error
-    try:
-        return socket.create_server(
-            (host, port), family=family, backlog=128, dualstack_ipv6=family == socket.AF_INET6 and host == "::"
-        )
-    except OSError as error:
-        raise PublishError(f"http: cannot listen on {host}:{port}: {error}; set another port") from error
-
-
-def _tls(settings: HttpSettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(settings.certificate, settings.private_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(
-            f"http: certificate {settings.certificate} with private_key {settings.private_key} cannot be used: {error}"
-        ) from error
-    return context

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from anonymizer.publish import AccessUnit, Codec, RtspSettings, Stream, User
+from anonymizer.access_unit import AccessUnit, Codec
+from anonymizer.publish import RtspSettings, Stream, User
 from anonymizer.publish.server import Server
 
 WIDTH, HEIGHT, RATE = 320, 240, 25

@@ -12,7 +12,8 @@ from itertools import pairwise
 
 import pytest
 
-from anonymizer.publish import AccessUnit, Codec, Stream
+from anonymizer.access_unit import AccessUnit, Codec
+from anonymizer.publish import Stream
 
 KEY_START = (24, 7, 5)  # STAP-A, SPS, IDR: what a key frame's first packet begins with
 

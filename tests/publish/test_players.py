@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from anonymizer.publish import AccessUnit, AudioParameters, Codec, RtspSettings, Stream
+from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
+from anonymizer.publish import RtspSettings, Stream
 
 PICTURES = 50
 

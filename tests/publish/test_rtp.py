@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anonymizer.publish.access_unit import AccessUnit, Codec, split
+from anonymizer.access_unit import AccessUnit, Codec, split
 from anonymizer.publish.rtp import HEADER, Packer, Timeline, payloads
 
 

@@ -4,8 +4,8 @@ from base64 import b64decode
 
 import pytest
 
+from anonymizer.access_unit import AudioParameters, Codec, VideoParameters, parameter_sets, split
 from anonymizer.publish import sdp
-from anonymizer.publish.access_unit import AudioParameters, Codec, VideoParameters, parameter_sets, split
 
 SPS, PPS = b"\x67\x42\xc0\x1e\xab", b"\x68\xce\x3c\x80"
 

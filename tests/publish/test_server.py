@@ -13,8 +13,9 @@ from base64 import b64encode
 
 import pytest
 
+from anonymizer.access_unit import AudioParameters, Codec
 from anonymizer.errors import ConfigError, PublishError
-from anonymizer.publish import AudioParameters, Codec, RtspSettings, Stream, User
+from anonymizer.publish import RtspSettings, Stream, User
 from anonymizer.publish.server import Server
 from anonymizer.settings import Wrong
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from anonymizer.publish import AccessUnit, AudioParameters, Codec, Stream
+from anonymizer.access_unit import AccessUnit, AudioParameters, Codec, parameter_sets, split
+from anonymizer.publish import Stream
 from anonymizer.publish.broadcast import AUDIO, VIDEO, Broadcast
 
 KEY = b"\0\0\1\x67\x42\xc0\x1e\xab\0\0\1\x68\xce\x3c\x80\0\0\1\x65idr"
@@ -195,3 +196,11 @@ def test_a_changed_codec_ends_the_players_and_makes_a_new_track(broadcast):
     assert player.ended == 1 and player.got == []
     assert broadcast.ready().codec is Codec.H265
     assert broadcast.tracks[VIDEO].packer.ssrc != old.ssrc
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.H265])
+def test_encoders_key_frame_carries_its_parameter_sets(tools, codec):
+    encoder = tools.Encoder(codec)
+    first, second = encoder.next(0, 0), encoder.next(0.04, 0.04)
+    assert first.key and parameter_sets(codec, split(first.data)) is not None
+    assert not second.key and parameter_sets(codec, split(second.data)) is None

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from anonymizer import link
-from anonymizer.publish import AccessUnit, AudioParameters, Codec
+from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.record import label, mp4, recorder
 from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.record.segments import FRAGMENT, Segmenter, heal, part_of

@@ -13,9 +13,9 @@ import pyrage
 import pytest
 from pyrage.x25519 import Identity
 
+from anonymizer.access_unit import split
 from anonymizer.errors import ConfigError
 from anonymizer.ingest.clock import CameraClock
-from anonymizer.publish.access_unit import split
 from anonymizer.record import audit, holds, keys, mp4, retention, shares, unseal, vault
 from anonymizer.record.audit import AuditError, AuditFile
 from anonymizer.record.catalogue import Catalogue, File

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anonymizer import link
-from anonymizer.publish import AccessUnit
+from anonymizer.access_unit import AccessUnit
 from anonymizer.publish.live import LiveEncoder, LiveSettings
 from tests.videos import pictures
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anonymizer.publish.access_unit import Codec, nal_type, parameter_sets, split
+from anonymizer.access_unit import Codec, nal_type, parameter_sets, split
 
 # A NAL unit holds no start code and no zero at its end (H.264 7.4.1).
 nals = st.binary(min_size=1, max_size=60).map(lambda raw: raw.replace(b"\0", b"\x03") + b"\x80")
@@ -40,11 +40,3 @@ def test_parameter_sets_are_complete_or_none(codec, given, complete):
     assert (sets is not None) == complete
     if sets is not None:
         assert sets == tuple(nal for nal in given if nal_type(codec, nal) in (7, 8, 32, 33, 34))
-
-
-@pytest.mark.parametrize("codec", [Codec.H264, Codec.H265])
-def test_encoders_key_frame_carries_its_parameter_sets(tools, codec):
-    encoder = tools.Encoder(codec)
-    first, second = encoder.next(0, 0), encoder.next(0.04, 0.04)
-    assert first.key and parameter_sets(codec, split(first.data)) is not None
-    assert not second.key and parameter_sets(codec, split(second.data)) is None

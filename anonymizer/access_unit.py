@@ -1,4 +1,4 @@
-"""Access units: what leaves the encoder and fans out to RTSP, recorder, push and browser alike."""
+"""Access units: coded pictures and sound, as cameras send them and as they fan out to players and recorders."""
 
 from __future__ import annotations
 
