@@ -81,7 +81,8 @@ class SetEnabled:
 
 @dataclass(frozen=True, slots=True)
 class SetMethod:
-    """method: the weakest treatment that any face may get; None lets the rules alone decide."""
+    """method: the weakest treatment of every face that the rules cover; those that they keep stay kept. None lets the
+    rules alone decide."""
 
     topic: str
     camera: str

@@ -21,7 +21,7 @@ import pytest
 
 from anonymizer import link
 from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
-from anonymizer.record import label, mp4, recorder
+from anonymizer.record import label, mp4, writer
 from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.record.segments import FRAGMENT, Segmenter, heal, part_of
 from tests.conftest import ROOT
@@ -209,7 +209,7 @@ class Running:
     def __init__(self, state: Path, folder: Path, **more: object) -> None:
         self.ours, theirs = socket.socketpair()
         self.said: list[dict[str, object]] = []
-        self.thread = threading.Thread(target=recorder._Process(state, theirs).run, daemon=True)
+        self.thread = threading.Thread(target=writer.Writer(state, theirs).run, daemon=True)
         self.thread.start()
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()
@@ -243,7 +243,7 @@ def wait(true: Callable[[], object]) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
 def test_a_full_disk_stops_recording_and_it_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "_TRY_AGAIN", 0.1)
+    monkeypatch.setattr(writer, "_TRY_AGAIN", 0.1)
     disk, state = tmp_path / "disk", tmp_path / "state"
     disk.mkdir()
     state.mkdir()

@@ -38,8 +38,8 @@ def feed(state: Path, folder: Path, pace: float) -> None:
     import itertools
     import threading
 
-    from anonymizer.record import recorder
     from anonymizer.record.segments import Segmenter
+    from anonymizer.record.writer import Writer
 
     taken, take = itertools.count(), Segmenter.take
 
@@ -50,7 +50,7 @@ def feed(state: Path, folder: Path, pace: float) -> None:
     Segmenter.take = counted  # type: ignore[method-assign]
 
     ours, theirs = socket.socketpair()
-    threading.Thread(target=recorder._Process(state, theirs).run, daemon=True).start()
+    threading.Thread(target=Writer(state, theirs).run, daemon=True).start()
     ours.sendall(order(folder))
     for unit in video(2000):
         ours.sendall(link.encode_unit(unit, 0))
