@@ -44,7 +44,7 @@ def _rooms() -> list[ModuleType]:
     from anonymizer.demo import command as demo_command
     from anonymizer.evaluate import command as evaluate_command
     from anonymizer.export import command as export_command
-    from anonymizer.export import verify_command
+    from anonymizer.export import erase_command, verify_command
     from anonymizer.policy import commands as rules_command
     from anonymizer.record import command as record_command
 
@@ -58,6 +58,7 @@ def _rooms() -> list[ModuleType]:
         identities_command,
         record_command,
         export_command,
+        erase_command,
         verify_command,
         registry_command,
         evaluate_command,

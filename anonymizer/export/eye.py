@@ -23,7 +23,7 @@ from anonymizer.export.originals import Stretch
 from anonymizer.faces.finder import Finder, FinderSettings, Ready
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.pose import pose_of
-from anonymizer.faces.recogniser import Recogniser
+from anonymizer.faces.recogniser import Recogniser, unit
 from anonymizer.faces.tracker import TrackerSettings
 from anonymizer.frame import F32, U8, Box, Face, Frame
 from anonymizer.groups import Gallery, Member
@@ -104,8 +104,7 @@ class Eye:
         most = 0
         for stretch in stretches:
             tracks, _, _ = self._sights(stretch, lambda done, total: None)
-            looks = {track: [sight.look for sight in sights] for track, sights in tracks.items()}
-            for piece in evidence.judge(looks, [], self.bounds):
+            for piece in evidence.judge(_looks(tracks), [], self.bounds):
                 mine = {look.index for look in piece.looks}
                 sights = [sight for sight in tracks[piece.track] if sight.look.index in mine]
                 hits = sum(
@@ -134,11 +133,31 @@ class Eye:
         if not self._gallery:
             raise ConfigError("nothing shows the person who asks: give photographs, or a track")
         tracks, jumps, looked = self._sights(stretch, progress)
-        looks = {track: [sight.look for sight in sights] for track, sights in tracks.items()}
-        pieces = evidence.judge(looks, jumps, self.bounds)
+        pieces = evidence.judge(_looks(tracks), jumps, self.bounds)
+        if self._learn(tracks, pieces):
+            pieces = evidence.judge(_looks(tracks), jumps, self.bounds)
         looked.shown, far = evidence.kept(pieces, self.bounds)
         looked.moments = _merged([*_doubts(pieces, tracks, far), *_lost(looked, tracks, jumps)])
         return looked
+
+    def _learn(self, tracks: dict[int, list[_Sight]], pieces: Sequence[Piece]) -> bool:
+        """Take what is certainly the person as more photographs, in the light and at the angle of this camera; whether
+        there was anything."""
+        means = []
+        for piece in pieces:
+            if piece.verdict is Verdict.SUBJECT and len(piece.speaks) >= 2 * self.bounds.looks:
+                times = set(piece.speaks)
+                rows = [s.embedding for s in tracks[piece.track] if s.look.time in times and s.embedding is not None]
+                means.append(unit(np.mean(rows, axis=0, dtype=np.float32)))
+        if not means:
+            return False
+        known = np.array(means, np.float32)
+        for sights in tracks.values():
+            for i, sight in enumerate(sights):
+                if sight.embedding is not None and sight.look.similarity is not None:
+                    similarity = max(sight.look.similarity, float((known @ sight.embedding).max()))
+                    sights[i] = replace(sight, look=replace(sight.look, similarity=similarity))
+        return True
 
     def _sights(
         self, stretch: Stretch, progress: Callable[[int, int | None], None]
@@ -202,6 +221,10 @@ class Eye:
             )  # fmt: skip
             looks.append((face, look, embedding))
         return looks
+
+
+def _looks(tracks: dict[int, list[_Sight]]) -> dict[int, list[Look]]:
+    return {track: [sight.look for sight in sights] for track, sights in tracks.items()}
 
 
 def _beside(faces: Sequence[Face]) -> tuple[set[int], set[int]]:

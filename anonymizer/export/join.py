@@ -42,7 +42,7 @@ def join(files: Sequence[File], start: float, stop: float, folder: Path, *, soun
     """
     joined = Joined()
     camera = files[0].camera if files else ""
-    writer: _Writer | None = None
+    writer: Writer | None = None
     covered = start
     try:
         for file in files:
@@ -55,17 +55,17 @@ def join(files: Sequence[File], start: float, stop: float, folder: Path, *, soun
             chosen = _chosen(found, start, stop)
             if not chosen:
                 continue
-            described = _describe(data, front, found[0])
+            described = describe(data, front, found[0])
             joined.heard |= described.audio is not None
             if not sound:
-                described = _Format(described.video, None)
+                described = Format(described.video, None)
             began = max(start, chosen[0].wall)
             if began - covered > TOGETHER:
                 joined.gaps.append(Gap(camera, covered, began, "nothing is recorded"))
             if writer is None or not writer.fits(described, chosen[0].wall):
                 if writer is not None:
                     joined.videos.append(writer.finish())
-                writer = _Writer(folder, camera, described, chosen[0].wall)
+                writer = Writer(folder, camera, described, chosen[0].wall)
             writer.add(file, data, chosen)
             covered = max(covered, writer.stop)
         if writer is not None:
@@ -104,12 +104,12 @@ def _chosen(found: Sequence[Part], start: float, stop: float) -> list[Part]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
+class Format:
     video: mp4.Video
     audio: Audio | None
 
 
-def _describe(data: bytes, front: int, first: Part) -> _Format:
+def describe(data: bytes, front: int, first: Part) -> Format:
     """What the header says of the tracks, as ``mp4.header`` takes it."""
     with av.open(io.BytesIO(data[: first.at + first.size]), format="mp4") as probe:
         context = probe.streams.video[0].codec_context
@@ -123,7 +123,7 @@ def _describe(data: bytes, front: int, first: Part) -> _Format:
             heard = probe.streams.audio[0].codec_context
             name = {"pcm_mulaw": "pcmu", "pcm_alaw": "pcma"}.get(heard.name, "aac")
             audio = Audio(name, heard.sample_rate, heard.channels, bytes(heard.extradata or b""))
-    return _Format(video, audio)
+    return Format(video, audio)
 
 
 def _parameter_sets(codec: str, record: bytes) -> Iterator[bytes]:
@@ -169,10 +169,10 @@ def _number(data: bytes, at: int, size: int = 4) -> int:
     return int.from_bytes(data[at : at + size], "big")
 
 
-class _Writer:
+class Writer:
     """One video. Its name appears when it is finished."""
 
-    def __init__(self, folder: Path, camera: str, described: _Format, wall: float) -> None:
+    def __init__(self, folder: Path, camera: str, described: Format, wall: float) -> None:
         stamp = datetime.fromtimestamp(wall, UTC)
         self._path = folder / f"{camera}-{stamp:%Y%m%dT%H%M%S}.{stamp.microsecond // 1000:03d}Z.mp4"
         self._part = self._path.with_name(f".{self._path.name}.part")
@@ -183,7 +183,7 @@ class _Writer:
         self._file: BinaryIO = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         self._file.write(mp4.header(camera, wall, described.video, described.audio, synthetic=True))
 
-    def fits(self, described: _Format, wall: float) -> bool:
+    def fits(self, described: Format, wall: float) -> bool:
         return described == self._format and abs(wall - self.stop) <= TOGETHER
 
     def add(self, file: File, data: bytes, chosen: Sequence[Part]) -> None:

@@ -1,0 +1,144 @@
+"""``anonymizer erase``: a person is taken out of what is kept here (Art. 17 GDPR)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from anonymizer.config import Config
+from anonymizer.errors import ConfigError, PublishError
+from anonymizer.export import command, erase, manifest
+from anonymizer.export.job import Job, digest
+from anonymizer.export.marks import Mark
+from anonymizer.export.originals import Stretch
+from anonymizer.frame import Frame
+from anonymizer.ingest.file import FileSource
+from anonymizer.record import keys, label
+from anonymizer.record.audit import AuditFile
+from anonymizer.record.catalogue import Catalogue
+from anonymizer.statedir import StateDir
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "erase", help="take a person out of recordings and originals, with a certificate; legal holds refuse"
+    )
+    add = parser.add_argument
+    add("--camera", action="append", default=[], metavar="NAME")
+    add("--from", dest="start", type=command.moment, metavar="TIME", help="UTC: 2026-11-24T10:00:00Z")
+    add("--to", dest="stop", type=command.moment, metavar="TIME")
+    add("--track", action="append", default=[], metavar="ID", help="of the person in the anonymised stream")
+    add("--photo", action="append", type=Path, default=[], metavar="FILE", help="of the person; looks into originals")
+    add("--how", choices=("cover", "cut"), default="cover", help="cover the person, or cut the time out")
+    add("--case", required=True, help="the controller's reference")
+    add("--reason", required=True, help="goes into the audit before anything is opened")
+    add("--approver", required=True, metavar="WHO")
+    add("--certificate", type=Path, required=True, metavar="FILE", help="JSON; its signature lies beside it, .sig")
+    command.originals(parser)
+    command.at_state(parser)
+    parser.set_defaults(command=_run)
+
+
+def _run(given: argparse.Namespace) -> int:
+    timed = given.start is not None and given.stop is not None and bool(given.camera)
+    if bool(given.photo) and bool(given.track):
+        raise ConfigError("name the person by --photo or by --track, not both")
+    if not given.track and not timed:
+        raise ConfigError("name --track, or --camera, --from and --to")
+    if not given.track and not given.photo and given.how == "cover":
+        raise ConfigError("a time alone can only be cut out: --how cut")
+    if not given.reason.strip():
+        raise ConfigError("erasing needs a reason")
+    loaded, state = command.place(given)
+    order = {
+        "case": given.case, "cameras": given.camera, "from": label.utc(given.start) if timed else "",
+        "to": label.utc(given.stop) if timed else "", "tracks": given.track, "how": given.how,
+        "photos": [digest(photo) for photo in given.photo],
+    }  # fmt: skip
+    said = {"case": given.case, "reason": given.reason.strip(), "approver": given.approver}
+    command.gently()
+    with Job.open(state, "erasure", order) as job:
+        log = AuditFile(state)
+        if job.noted("begun.json") is None:
+            log.append((time.time(), erase.BEGUN, {**said, **{k: v for k, v in order.items() if k != "photos"}}))
+            job.note("begun.json", True)
+        noted = job.noted("marks.json")
+        if noted is None:
+            marks, doubts = _marks(given, loaded, state, log)
+            noted = {"marks": {c: [asdict(m) for m in these] for c, these in marks.items()}, "doubts": doubts}
+            job.note("marks.json", noted)
+        marks = {camera: [Mark.parse(one) for one in these] for camera, these in noted["marks"].items()}
+        certificate = erase.run(job, state, log, loaded, marks, cover=given.how == "cover", said=said)
+        _certify(given.certificate, state, certificate)
+        job.remove()
+    for text in noted["doubts"]:
+        print(f"in doubt, and not erased: {text}")
+    print(f"{len(certificate['recordings'])} recordings and {certificate['originals']} originals: {certificate['how']}")
+    print(erase.OUTSIDE)
+    print(f"{given.certificate}: the certificate, signed")
+    return 0
+
+
+def _marks(
+    given: argparse.Namespace, loaded: Config, state: StateDir, log: AuditFile
+) -> tuple[dict[str, list[Mark]], list[str]]:
+    """What is to be erased, by camera, and what might be too."""
+    marks: dict[str, list[Mark]] = {}
+    doubts: list[str] = []
+    if given.photo:
+        return _recognised(given, loaded, state, log)
+    for track in given.track:
+        with Catalogue(state.path) as catalogue:
+            told = catalogue.sightings(track)
+        if not told:
+            raise ConfigError(f"the catalogue knows no track {track!r}")
+        marks.setdefault(track.rsplit("-", 2)[0], []).append(erase.of_sightings(told))
+    if not given.track:
+        whole = ((given.start, (0.0, 0.0, 1.0, 1.0)),)  # only its time counts: it is cut out
+        marks = {camera: [Mark("cover", given.start, given.stop, 0, whole)] for camera in given.camera}
+    return marks, doubts
+
+
+def _recognised(
+    given: argparse.Namespace, loaded: Config, state: StateDir, log: AuditFile
+) -> tuple[dict[str, list[Mark]], list[str]]:
+    damaged: list[str] = []
+    opened = command.opener(given, state, log, given.reason, given.case, damaged)
+    eye = command.knowing(loaded, state, given.photo, "", opened)
+    marks: dict[str, list[Mark]] = {}
+    doubts: list[str] = []
+    with command.bar() as progress:
+        for camera in given.camera:
+            for stretch in opened(camera, given.start, given.stop):
+                looked = eye.look(stretch, lambda done, total: progress("looking", done / total if total else 0.0))
+                found = erase.of_looked(stretch, looked, _times(stretch))
+                marks.setdefault(camera, []).extend(found)
+                doubts += [
+                    f"{camera} {label.utc(m.start)} to {label.utc(m.stop)}: {m.reason}" for m in looked.moments
+                    if m.sure < 0.3
+                ]  # fmt: skip
+    if not any(marks.values()):
+        raise ConfigError("the person is not recognised anywhere in these originals; nothing was erased")
+    return marks, doubts + damaged
+
+
+def _times(stretch: Stretch) -> list[float]:
+    with FileSource(stretch.path) as source:
+        return [item.time for item in source if isinstance(item, Frame)]
+
+
+def _certify(path: Path, state: StateDir, certificate: dict[str, Any]) -> None:
+    """The certificate and its detached signature. PublishError where it cannot be written."""
+    data = manifest.pretty(certificate)
+    files = {path: data, path.with_name(f"{path.name}.sig"): manifest.sign(keys.signing(state), data)}
+    try:
+        for target, content in files.items():
+            part = target.with_name(f".{target.name}.part")
+            part.write_bytes(content)
+            os.replace(part, target)
+    except OSError as error:
+        raise PublishError(f"{path}: cannot be written: {error.strerror}; run again") from error

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from pyrage.x25519 import Identity
+
+from anonymizer.export import manifest
+from anonymizer.export.marks import Mark
+from anonymizer.record import audit, holds, label
+from anonymizer.record.catalogue import Catalogue
+from anonymizer.statedir import StateDir
+from tests.export import scene
+from tests.export.scene import WALL
+from tests.record.test_vault import sealed
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    return StateDir(tmp_path / "state")
+
+
+def arguments(folder: Path, *more: object) -> list[str]:
+    words = (
+        "erase", "--case", "E-1", "--reason", "Art. 17", "--approver", "A. Officer", "--certificate",
+        folder / "erased.json", "--state", folder / "state", *more,
+    )  # fmt: skip
+    return [str(word) for word in words]
+
+
+def whole(state: StateDir) -> None:
+    """What the catalogue has is on disk as it says, and nothing else is."""
+    with Catalogue(state.path) as catalogue:
+        files = catalogue.files("segment") + catalogue.files("fragment")
+        assert not catalogue.files("segment", deleting=True)
+    for file in files:
+        assert hashlib.sha256(Path(file.path).read_bytes()).hexdigest() == file.sha256
+        if file.kind == "segment":
+            with av.open(file.path) as source:
+                assert sum(1 for _ in source.decode(video=0)) == file.frames
+    folders = {Path(file.path).parent for file in files}
+    there = {str(path) for folder in folders for path in folder.iterdir()}
+    assert there == {file.path for file in files}
+    assert audit.verify(state.path).good
+
+
+def pictures(state: StateDir) -> dict[int, np.ndarray]:
+    """Luma of all that is recorded, by the number of the picture since WALL."""
+    found = {}
+    with Catalogue(state.path) as catalogue:
+        files = catalogue.files("segment", "gate")
+    for file in files:
+        with av.open(file.path) as source:
+            for frame in source.decode(video=0):
+                assert frame.time is not None
+                found[round((file.start + frame.time - WALL) * 25)] = frame.to_ndarray(format="gray").astype(int)
+    return found
+
+
+def test_a_track_is_covered_where_it_was_and_its_originals_go(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings", seconds=16)
+    with Catalogue(state.path) as catalogue:
+        for file in sealed(tmp_path / "vault", [str(Identity.generate().to_public())], 400):
+            catalogue.add(file)
+        original = catalogue.files("segment", "gate")
+        assert len(catalogue.files("fragment", "gate")) == 8
+    before = pictures(state)
+    assert scene.run(arguments(tmp_path, "--track", "gate-1-7")) == 0  # from 1 to 9 s
+    whole(state)
+    after = pictures(state)
+    assert set(after) == set(before) == set(range(400))
+    box = slice(40, 72), slice(40, 72)
+    for number in (50, 90, 210):  # the square stands in the box
+        assert after[number][box].std() < 6 < 20 < before[number][box].std()
+        outside = np.abs(after[number] - before[number])[100:, 100:]
+        assert outside.mean() < 4
+    for number in (300, 399):
+        assert np.array_equal(after[number], before[number]), "what lies outside is kept bit by bit"
+    with Catalogue(state.path) as catalogue:
+        kept = catalogue.files("segment", "gate")
+        assert {file.path for file in original[3:]} <= {file.path for file in kept}
+        assert [round(file.start - WALL) for file in catalogue.files("fragment", "gate")] == [10, 12, 14]
+    data = (tmp_path / "erased.json").read_bytes()
+    assert manifest.signer((tmp_path / "erased.json.sig").read_bytes(), data)
+    said = json.loads(data)
+    assert said["originals"] == 5 and "outside this system" in said["outside"]
+    assert [one[1] for one in said["recordings"]] == [file.sha256 for file in original[:3]]
+    kinds = [entry.kind for entry in audit.entries(state.path)]
+    assert kinds[1] == "erasure begun" and kinds[-1] == "erased" and kinds.count("deleted") == 4
+
+
+def test_a_time_is_cut_out(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    before = pictures(state)
+    times = ["--camera", "gate", "--from", label.utc(WALL + 4.5), "--to", label.utc(WALL + 5)]
+    assert scene.run(arguments(tmp_path, *times)) == 2, "nobody can be covered by a time alone"
+    assert scene.run(arguments(tmp_path, *times, "--how", "cut")) == 0
+    whole(state)
+    after = pictures(state)
+    assert set(after) == set(range(300)) - set(range(100, 150))  # the GOP that holds the time
+    assert all(np.array_equal(after[number], before[number]) for number in after)
+
+
+def test_a_legal_hold_refuses_all_of_it(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    before = pictures(state)
+    hold = holds.place(state, "gate", WALL + 8.5, WALL + 8.6, "court")
+    assert scene.run(arguments(tmp_path, "--track", "gate-1-7")) == 2
+    whole(state)
+    assert all(np.array_equal(picture, before[number]) for number, picture in pictures(state).items())
+    assert not (tmp_path / "erased.json").exists()
+    holds.release(state, hold.id)
+    assert scene.run(arguments(tmp_path, "--track", "gate-1-7")) == 0
+    whole(state)
+
+
+def test_a_box_moves_along_between_two_by_hand() -> None:
+    mark = Mark.parse({"what": "cover", "start": 0, "stop": 10, "boxes": [[2, [0, 0, 10, 10]], [4, [20, 40, 10, 30]]]})
+    assert mark.box(1) == (0, 0, 10, 10) and mark.box(3) == (10, 20, 10, 20) and mark.box(9) == (20, 40, 10, 30)
+    assert mark.box(11) is None
