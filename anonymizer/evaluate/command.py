@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -18,18 +20,17 @@ from rich.table import Table
 import anonymizer
 from anonymizer import assembly, config, registry
 from anonymizer.errors import ConfigError, PublishError, SourceError
-from anonymizer.evaluate import cost, page, people
+from anonymizer.evaluate import cost, excerpt, page, people
 from anonymizer.evaluate.coverage import Coverage
 from anonymizer.evaluate.figure import Section
-from anonymizer.evaluate.identity import Identities, Sample
+from anonymizer.evaluate.identity import Identities
 from anonymizer.evaluate.labels import Labels, find_labels, read_labels, read_report
-from anonymizer.evaluate.scene import Clip, Observer, Walk
+from anonymizer.evaluate.scene import Clip, Observer, Reference, Walk
 from anonymizer.evaluate.stability import Stability
 from anonymizer.evaluate.utility import Utility
 from anonymizer.faces.detectors import Detector, load_detector
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.recogniser import FAMILIES, Recogniser
-from anonymizer.frame import F32
 from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.publish.encoder import EncoderSettings, Preset
 from anonymizer.redact import redact
@@ -127,7 +128,7 @@ def _footage(verb: argparse.ArgumentParser) -> None:
         "--step", type=_count, default=5, metavar="N",
         help="look at every Nth frame; choose it so that they are labelled (default: %(default)s)",
     )  # fmt: skip
-    verb.add_argument("--frames", type=_count, metavar="N", help="look no further than N frames into a clip")
+    verb.add_argument("--frames", type=_count, metavar="N", help="redact and look no further than N frames into a clip")
     verb.add_argument(
         "--seed", type=int, default=0, help="draws the faces on the sheets, and people (default: %(default)s)"
     )
@@ -161,41 +162,58 @@ def _run(given: argparse.Namespace) -> int:
     path = registry.resolve("detector", given.reference or "auto")
     judge = _Judge(load_detector(path), path)
     settings = config.load(given.config) if given.config else config.Config()
-    known = _Known.read(given, recognisers, judge.detector, settings)
     observers: list[Observer] = []
     if "recall" in given.parts:
         observers.append(Coverage(path.name))
     if "reidentify" in given.parts:
-        observers.append(Identities(recognisers, known.thresholds, known.portraits))
+        observers.append(Identities(recognisers))
     if "utility" in given.parts:
         net = registry.resolve("landmarks", given.landmarks)
         observers.append(Utility(Landmarker(net, iris=given.iris), net.name, given.seed))
     if "stability" in given.parts:
         observers.append(Stability(recognisers))
 
-    facts = _facts(given, judge, known.thresholds)
-    for source in given.clips:
-        clip = _clip(source, given, settings, labels[source])
-        walk = Walk(clip, judge.detector, settings.encoder, step=given.step, most=given.frames)
-        _say(f"looking at {clip.name}")
-        for scene in walk:
-            for observer in observers:
-                observer.see(scene)
-        facts.append((f"clip {clip.name}", _about(clip, walk.frames)))
-    sections = [observer.section() for observer in observers] if given.clips else []
-    if known.photos:
-        _say("attacking known people")
-        sections.append(
-            people.section(
-                known.photos, known.samples, recognisers, settings, known.thresholds, known.portraits, known.method,
-                most=given.most_parrots, seed=given.seed,
-            )
-        )  # fmt: skip
+    facts = _facts(given, judge)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:  # half the wait on two cores
+        asked = getattr(given, "people", None) or getattr(given, "portraits", None)
+        attacked = beside.submit(_attack, given, path, settings) if asked else None
+        for source in given.clips:
+            clip = _clip(source, given, settings, labels[source])
+            walk = Walk(clip, judge.detector, settings.encoder, step=given.step)
+            _say(f"looking at {clip.name}")
+            for scene in walk:
+                for observer in observers:
+                    observer.see(scene)
+            facts.append((f"clip {clip.name}", _about(clip, walk.frames)))
+        people_section, reference = attacked.result() if attacked else (None, Reference())
+    facts += [(f"threshold {n}", f"{v:.4f}, FAR 1e-3 of natural faces") for n, v in reference.thresholds.items()]
+    sections = [observer.section(reference) for observer in observers] if given.clips else []
+    sections += [] if people_section is None else [people_section]
     if given.clips and not getattr(given, "no_cost", True):
         _say("measuring cost")
         encoder, first = settings.encoder, given.clips[0]
         sections.append(cost.section(first, encoder, cost.rounds(first, encoder, given.rounds)))
     return _tell(given, facts, sections)
+
+
+def _attack(given: argparse.Namespace, detector: Path, settings: config.Config) -> tuple[Section | None, Reference]:
+    """What is tried on known people and portraits, in a process of its own."""
+    recognisers = _recognisers(getattr(given, "recogniser", []))
+    judge = load_detector(detector)
+    reference = Reference()
+    if getattr(given, "portraits", None) is not None:
+        reference.portraits.update(people.portraits(given.portraits, recognisers, judge))
+    if getattr(given, "people", None) is None:
+        return None, reference
+    photos = people.read(given.people, judge, most=given.most_people, seed=given.seed)
+    _say(f"attacking {len(photos)} photographs of known people")
+    method = Action[(given.method or "replace").upper()]
+    samples = people.samples(photos, recognisers, settings, method)
+    reference.thresholds.update(people.natural(samples, recognisers))
+    section = people.section(
+        photos, samples, recognisers, settings, reference, method, most=given.most_parrots, seed=given.seed
+    )
+    return section, reference
 
 
 def _checked(given: argparse.Namespace, recognisers: list[Recogniser]) -> dict[Path, Labels | None]:
@@ -215,31 +233,6 @@ def _checked(given: argparse.Namespace, recognisers: list[Recogniser]) -> dict[P
         if "recall" in given.parts and not given.reference and labels[source] is None:
             raise ConfigError(f"{source}: recall needs labels, or --reference with a detector that did not redact")
     return labels
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Photographs of known people, what became of them, and what they tell; portraits beside."""
-
-    method: Action
-    photos: list[people.Photo]
-    samples: list[Sample]
-    thresholds: dict[str, float]
-    portraits: dict[str, F32]
-
-    @classmethod
-    def read(
-        cls, given: argparse.Namespace, recognisers: list[Recogniser], detector: Detector, settings: config.Config
-    ) -> _Known:
-        out = cls(Action[(given.method or "replace").upper()], [], [], {}, {})
-        if getattr(given, "people", None) is not None:
-            _say("redacting known people")
-            out.photos.extend(people.read(given.people, detector, most=given.most_people, seed=given.seed))
-            out.samples.extend(people.samples(out.photos, recognisers, settings, out.method))
-            out.thresholds.update(people.natural(out.samples, recognisers))
-        if getattr(given, "portraits", None) is not None:
-            out.portraits.update(people.portraits(given.portraits, recognisers, detector))
-        return out
 
 
 def _say(what: str) -> None:
@@ -281,8 +274,11 @@ def _clip(source: Path, given: argparse.Namespace, settings: config.Config, labe
         if given.method:
             rules = RuleSet(default=Treatment(action=Action[given.method.upper()]))
         _say(f"redacting {name}")
-        redact(source, target, settings, rules, report=report)
-    return Clip(name, source, target, read_report(report) if report.is_file() else None, labels)
+        if given.frames:
+            excerpt.redacted(source, target, settings, rules, report, given.frames)
+        else:
+            redact(source, target, settings, rules, report=report)
+    return Clip(name, source, target, read_report(report) if report.is_file() else None, labels, given.frames)
 
 
 def _name(source: Path, among: list[Path]) -> str:
@@ -300,7 +296,7 @@ def _anonymised(source: Path, name: str, given: Path) -> Path:
     raise SourceError(f"{given}: holds no anonymised version of {source}; looked for {name}.mp4 and {source.name}")
 
 
-def _facts(given: argparse.Namespace, judge: _Judge, thresholds: dict[str, float]) -> list[tuple[str, str]]:
+def _facts(given: argparse.Namespace, judge: _Judge) -> list[tuple[str, str]]:
     facts = [
         ("software", f"anonymizer {anonymizer.__version__}"),
         ("command", shlex.join(["anonymizer", *sys.argv[1:]])),
@@ -311,7 +307,6 @@ def _facts(given: argparse.Namespace, judge: _Judge, thresholds: dict[str, float
     for one in getattr(given, "recogniser", []):
         name, _, path = one.partition("=")
         facts.append((f"recogniser {name}", _file(Path(path))))
-    facts += [(f"threshold {name}", f"{value:.4f}, FAR 1e-3 of natural faces") for name, value in thresholds.items()]
     return facts
 
 

@@ -10,7 +10,7 @@ from anonymizer.evaluate import pixels, plot
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.labels import Done
 from anonymizer.evaluate.recall import COVERED, HEIGHTS, Looked, Score, Verdict, score
-from anonymizer.evaluate.scene import Clip, Scene
+from anonymizer.evaluate.scene import Clip, Reference, Scene
 from anonymizer.evaluate.statistics import rate, ratio
 
 _PIXELS_FROM = 20  # pixels of height from which fine structure says something
@@ -41,12 +41,12 @@ class Coverage:
             if same is not None:
                 self._left.append((subject.who, *same))
 
-    def section(self) -> Section:
+    def section(self, reference: Reference) -> Section:
         labelled = sum(clip.labels is not None for clip, _ in self._clips.values())
-        reference = f"labels in {labelled} of {len(self._clips)} clips, else the detector {self._reference}"
+        judged_by = f"labels in {labelled} of {len(self._clips)} clips, else the detector {self._reference}"
         out = Section(
             "Recall",
-            f"Which faces were covered. Reference: {reference}. A face is covered when {COVERED:.0%} of its box is "
+            f"Which faces were covered. Reference: {judged_by}. A face is covered when {COVERED:.0%} of its box is "
             "hidden by what the report says was painted; the untouched share is measured on the pixels and believes no "
             "report.",
         )
@@ -76,7 +76,7 @@ class Coverage:
         fps = clip.labels.fps or 25.0
         looked = [
             Looked(index, index / fps, known, [f.box for f in done.faces if f.hidden], done.whole)
-            for index, known in clip.labels.frames.items()
+            for index, known in clip.labelled()
             for done in [clip.report.get(index, Done([]))]
         ]
         return score(looked, (clip.labels.width, clip.labels.height))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anonymizer.evaluate import attack, plot, reidentify
 from anonymizer.evaluate.figure import Goal, Section
 from anonymizer.evaluate.reidentify import Known
-from anonymizer.evaluate.scene import MISSED, UNREPORTED, Scene
+from anonymizer.evaluate.scene import MISSED, UNREPORTED, Reference, Scene
 from anonymizer.evaluate.statistics import difference, quantile, rate
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8, Box
@@ -56,12 +56,10 @@ def greyed(bgr: U8, boxes: Sequence[Box]) -> U8:
 
 
 class Identities:
-    """Sees scenes, tells the section on re-identification. natural: thresholds set on natural faces; portraits:
-    embeddings of portraits; both by recogniser."""
+    """Sees scenes, tells the section on re-identification."""
 
-    def __init__(self, recognisers: Sequence[Recogniser], natural: dict[str, float], portraits: dict[str, F32]) -> None:
+    def __init__(self, recognisers: Sequence[Recogniser]) -> None:
         self._recognisers = recognisers
-        self._natural, self._portraits = natural, portraits
         self.samples: list[Sample] = []
 
     def see(self, scene: Scene) -> None:
@@ -80,7 +78,7 @@ class Identities:
             }
             self.samples.append(Sample(scene.clip.name, subject.who, scene.index, subject.method, embeddings))
 
-    def section(self) -> Section:
+    def section(self, reference: Reference) -> Section:
         out = Section(
             "Re-identification in clips",
             "Each face is aligned by its five points in the original, and the same place is taken from the anonymised "
@@ -90,11 +88,11 @@ class Identities:
         )
         for recogniser in self._recognisers:
             for kind, chosen in groups(self.samples).items():
-                tell_frames(out, recogniser.name, kind, chosen, self._natural.get(recogniser.name))
+                tell_frames(out, recogniser.name, kind, chosen, reference.thresholds.get(recogniser.name))
                 tell_enrolled(out, recogniser.name, kind, chosen, "frames of the track's first half")
         if rows := out.rows("same frame, still matching"):
             out.plots.append(plot.bars("Same frame, still matching, %", rows, 0, 20))
-        diversity(out, self._recognisers, groups(self.samples).get("replaced", []), self._portraits)
+        diversity(out, self._recognisers, groups(self.samples).get("replaced", []), reference.portraits)
         return out
 
 

@@ -21,7 +21,7 @@ from anonymizer.errors import SourceError
 from anonymizer.evaluate import attack, boxes, identity, plot, reidentify
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.identity import Sample, greyed
-from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED
+from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED, Reference
 from anonymizer.faces.detectors import Detector
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import F32, U8, Box, Frame
@@ -170,7 +170,7 @@ def natural(photos: Sequence[Sample], recognisers: Sequence[Recogniser]) -> dict
 
 def section(
     photos: Sequence[Photo], first: list[Sample], recognisers: Sequence[Recogniser], config: Config,
-    thresholds: dict[str, float], portraits: dict[str, F32], method: Action, *, most: int | None = None, seed: int = 0,
+    reference: Reference, method: Action, *, most: int | None = None, seed: int = 0,
 ) -> Section:  # fmt: skip
     """All attacks on photographs of known people. first: their samples, treated by ``method``. most: on how many people
     parrots and linkage are tried, which redact anew for every method and release."""
@@ -184,7 +184,7 @@ def section(
     )
     for kind, chosen in identity.groups(first).items():
         for recogniser in recognisers:
-            identity.tell_frames(out, recogniser.name, kind, chosen, thresholds.get(recogniser.name))
+            identity.tell_frames(out, recogniser.name, kind, chosen, reference.thresholds.get(recogniser.name))
             identity.tell_enrolled(out, recogniser.name, kind, chosen, "a person's first pictures")
             identity.tell_trained(out, recogniser.name, kind, chosen)
     again = set(some(everyone, most, seed))
@@ -196,7 +196,7 @@ def section(
     for attacker in ("trained attacker", "parrot attack", "linkage of releases"):
         if rows := out.rows(f"{attacker}, rank-1"):
             out.plots.append(plot.bars(f"{attacker.capitalize()}, rank-1, %", rows, 0, 100))
-    identity.diversity(out, recognisers, [s for s in first if s.method == "replace"], portraits, pooled=False)
+    identity.diversity(out, recognisers, [s for s in first if s.method == "replace"], reference.portraits, pooled=False)
     return out
 
 
@@ -255,7 +255,7 @@ def _releases(
 
 
 def portraits(
-    folder: Path, recognisers: Sequence[Recogniser], detector: Detector, *, most: int = 200
+    folder: Path, recognisers: Sequence[Recogniser], detector: Detector, *, most: int = 150
 ) -> dict[str, F32]:
     """Embeddings (n, d) of some of a folder's portraits, one person each, by recogniser."""
     photos = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -16,15 +16,15 @@ import numpy as np
 
 from anonymizer.errors import ConfigError
 from anonymizer.evaluate import boxes
+from anonymizer.evaluate.excerpt import encoded, frames
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.labels import Done, Labels, Painted
 from anonymizer.evaluate.recall import Known
 from anonymizer.faces.detectors import Detections, Detector
 from anonymizer.faces.recogniser import Recogniser
-from anonymizer.frame import F32, U8, Box, Frame, Planes
+from anonymizer.frame import F32, U8, Box, Planes
 from anonymizer.ingest.file import FileSource
 from anonymizer.publish.encoder import EncoderSettings
-from anonymizer.publish.file import FileSink
 
 FLOOR = 0.5
 """Score from which the judging detector is believed."""
@@ -47,13 +47,21 @@ PADDED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """An original, its anonymised version, and what is known of both."""
+    """An original, its anonymised version, and what is known of both. most: how many of its frames are judged."""
 
     name: str
     original: Path
     anonymised: Path
     report: dict[int, Done] | None = None
     labels: Labels | None = None
+    most: int | None = None
+
+    def labelled(self) -> Iterator[tuple[int, list[Known]]]:
+        """Number and faces of each labelled frame that is judged, in order."""
+        frames = {} if self.labels is None else self.labels.frames
+        for index in sorted(frames):
+            if self.most is None or index < self.most:
+                yield index, frames[index]
 
 
 @dataclass(slots=True)
@@ -133,16 +141,25 @@ def seen(box: Box, found: Detections) -> bool:
     return boxes.best(box, [_box(b) for b in found.boxes], STILL_THERE) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What natural faces tell of each recogniser. thresholds: at FAR 1e-3; portraits: embeddings (n, d), one person
+    each."""
+
+    thresholds: dict[str, float] = field(default_factory=dict)
+    portraits: dict[str, F32] = field(default_factory=dict)
+
+
 class Observer(Protocol):
     """Sees all scenes of all clips, then tells."""
 
     def see(self, scene: Scene) -> None: ...
 
-    def section(self) -> Section: ...
+    def section(self, reference: Reference) -> Section: ...
 
 
 class Walk:
-    """Every step-th frame of both clips and the one after it, at most so many frames, with the original's faces.
+    """Every step-th frame of both clips and the one after it, with the original's faces.
 
     Faces come from the labels, or else from the detector on the original, linked over time. encoder: how the original
     is encoded anew; the file is gone after the walk. frames: how many the original and the anonymised clip had so far;
@@ -150,20 +167,18 @@ class Walk:
     their pictures have different sizes.
     """
 
-    def __init__(
-        self, clip: Clip, detector: Detector, encoder: EncoderSettings, *, step: int = 1, most: int | None = None
-    ) -> None:
-        self._clip, self._detector, self._encoder, self._step, self._most = clip, detector, encoder, step, most
+    def __init__(self, clip: Clip, detector: Detector, encoder: EncoderSettings, *, step: int = 1) -> None:
+        self._clip, self._detector, self._encoder, self._step = clip, detector, encoder, step
         self.frames = [0, 0]
 
     def __iter__(self) -> Iterator[Scene]:
         clip, linker = self._clip, Linker()
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory()))
-            plain = _encoded(clip.original, folder / "plain.mp4", self._encoder, self._most)
+            plain = encoded(clip.original, folder / "plain.mp4", self._encoder, clip.most)
             sources = [stack.enter_context(FileSource(path)) for path in (clip.original, clip.anonymised, plain)]
-            for before, after, anew in zip_longest(*map(_frames, sources)):
-                if before is not None and self._most is not None and before.index >= self._most:
+            for before, after, anew in zip_longest(*map(frames, sources)):
+                if before is not None and clip.most is not None and before.index >= clip.most:
                     return
                 self.frames[0] += before is not None
                 self.frames[1] += after is not None
@@ -177,24 +192,6 @@ class Walk:
                 if scene.first:
                     scene.subjects = _subjects(scene, linker)
                 yield scene
-
-
-def _encoded(source: Path, target: Path, settings: EncoderSettings, most: int | None) -> Path:
-    """The first frames of a clip, encoded as anonymised ones are and not touched otherwise."""
-    with FileSource(source) as reader:
-        sink = FileSink(target, reader.video, settings)
-        try:
-            for frame in islice(_frames(reader), most):
-                sink.write(frame)
-            sink.close()
-        except BaseException:
-            sink.abort()
-            raise
-    return target
-
-
-def _frames(source: FileSource) -> Iterator[Frame]:
-    return (item for item in source if isinstance(item, Frame))
 
 
 def _fitted(planes: Planes, size: tuple[int, int], clip: Clip) -> Planes:

@@ -12,7 +12,7 @@ import numpy as np
 from anonymizer.evaluate import boxes, pixels, plot
 from anonymizer.evaluate.figure import Goal, Section
 from anonymizer.evaluate.labels import Done
-from anonymizer.evaluate.scene import REPORTED, Clip, Scene
+from anonymizer.evaluate.scene import REPORTED, Clip, Reference, Scene
 from anonymizer.evaluate.statistics import Rate, events, quantile, ratio
 from anonymizer.evaluate.utility import ANEW, SIDE, upright, word
 from anonymizer.faces.recogniser import Recogniser
@@ -97,7 +97,7 @@ class Stability:
             )
             self._pairs.append(_Pair(who, held.method, energies, float(np.hypot(*(own - flow)[inner].T).mean())))
 
-    def section(self) -> Section:
+    def section(self, reference: Reference) -> Section:
         out = Section(
             "Stability",
             f"Two frames in a row, faces of {SMALLEST} px and more, aligned by the original's points of the first one. "
@@ -187,9 +187,9 @@ def _told(clip: Clip, report: dict[int, Done]) -> dict[int, list[tuple[float, st
     assert clip.labels is not None
     out: dict[int, list[tuple[float, str, int | None]]] = defaultdict(list)
     fps = clip.labels.fps or 25.0
-    for index in sorted(clip.labels.frames):
+    for index, known in clip.labelled():
         painted = report.get(index, Done([])).faces
-        for face in clip.labels.frames[index]:
+        for face in known:
             if not face.required:
                 continue
             which = boxes.best(face.box, [one.box for one in painted], REPORTED)

@@ -9,7 +9,7 @@ import numpy as np
 
 from anonymizer.evaluate import boxes, expression, pixels, plot
 from anonymizer.evaluate.figure import Goal, Section
-from anonymizer.evaluate.scene import UNREPORTED, Scene, Subject, seen
+from anonymizer.evaluate.scene import UNREPORTED, Reference, Scene, Subject, seen
 from anonymizer.evaluate.sheet import Sheet
 from anonymizer.evaluate.statistics import F64, correlation, quantile, rate, ratio
 from anonymizer.faces.alignment import ARCFACE, aligned
@@ -100,7 +100,7 @@ class Utility:
             if measured is not None and codec is not None:
                 self._outside[name, scene.clip.name].append((*measured, codec[0]))
 
-    def section(self) -> Section:
+    def section(self, reference: Reference) -> Section:
         out = Section(
             "Utility",
             f"What remains useful. Landmarks by {self._landmarks}, from the same crop in both clips; frontal and "

@@ -58,7 +58,7 @@ def test_samples_and_the_frame_after_each(tmp_path: Path) -> None:
         (0, True), (1, False), (5, True), (6, False), (10, True), (11, False),
     ]  # fmt: skip
     assert walk.frames == [12, 12]
-    assert [s.index for s in Walk(Clip("a", path, path), Blind(), ENCODER, most=3)] == [0, 1, 2]
+    assert [s.index for s in Walk(Clip("a", path, path, most=3), Blind(), ENCODER)] == [0, 1, 2]
 
 
 def test_lost_frames_are_counted_and_other_sizes_refused(tmp_path: Path) -> None:
