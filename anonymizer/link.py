@@ -110,7 +110,7 @@ class Decoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Message]:
+    def feed(self, data: bytes | memoryview) -> Iterator[Message]:
         self._buffer += data
         while len(self._buffer) >= _HEAD.size:
             length, kind, channel, zero = _HEAD.unpack_from(self._buffer)

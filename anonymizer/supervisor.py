@@ -111,16 +111,17 @@ class Supervisor:
         ours.setblocking(False)
         self._process, self._link, self._heard = process, ours, time.monotonic()
         loop, decoder = asyncio.get_running_loop(), link.Decoder()
+        room = memoryview(bytearray(1 << 18))  # one for all: a fresh one for each read tears holes into the heap
         try:
             while True:
                 try:
-                    data = await asyncio.wait_for(loop.sock_recv(ours, 1 << 20), _SILENT)
+                    count = await asyncio.wait_for(loop.sock_recv_into(ours, room), _SILENT)
                 except TimeoutError:
                     log.error("%s: the worker has been silent for %.0f s and is killed", self.name, _SILENT)
                     return
-                if not data:
+                if not count:
                     return
-                for message in decoder.feed(data):
+                for message in decoder.feed(room[:count]):
                     self._take(message)
         except (OSError, LinkError) as error:
             log.error("%s: the link to the worker broke: %s", self.name, error)
