@@ -33,8 +33,9 @@ class Load:
     """Watches how long frames take and says what to give up. Times are seconds and come as arguments.
 
     The next level is taken when for a second the work took more than ``high`` of the time there was, or frames had to
-    be dropped. It is left after ``patience`` seconds in which the work took less than ``low``; a level that has to be
-    taken again soon after it was left is then kept twice as long, so that the picture does not flap.
+    be dropped. It is left after ``patience`` seconds in which the work took less than ``low``, the last level after a
+    third of that, since nobody sees anything in it; a level that has to be taken again soon after it was left is then
+    kept twice as long, so that the picture does not flap.
     """
 
     def __init__(self, high: float = 0.95, low: float = 0.6, patience: float = 10.0, longest: float = 300.0) -> None:
@@ -60,12 +61,15 @@ class Load:
             self._busy_since = None
             if self._idle_since is None:
                 self._idle_since = now
-            elif now - self._idle_since >= self._patience and self.level > Level.FULL:
+            elif now - self._idle_since >= self._wait() and self.level > Level.FULL:
                 self.level = Level(self.level - 1)
                 self._left_at, self._idle_since = now, now
         else:
             self._busy_since = self._idle_since = None
         return self.level
+
+    def _wait(self) -> float:
+        return self._patience / 3 if self.level is Level.COVERED else self._patience
 
     def _climb(self, now: float) -> None:
         again = now - self._left_at < 2 * self._patience

@@ -39,6 +39,7 @@ from anonymizer.publish.live import LiveEncoder, SubStream
 from anonymizer.publish.still import jpeg, notice
 from anonymizer.record.recorder import vault_of
 from anonymizer.record.vault import VaultWriter
+from anonymizer.repeats import Repeats
 from anonymizer.statedir import default_path
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ def main(spec: Spec, service: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s {spec.name}: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Repeats())
     av.logging.set_level(av.logging.FATAL)
     Worker(spec, service).run()
 

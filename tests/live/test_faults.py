@@ -31,6 +31,7 @@ class Bench:
     """A camera with one person, the proxy before it, and what is known of the clip."""
 
     folder: Path
+    source: Path
     clip: Path
     long: Path
     known: dict[int, list[dict[str, Any]]]
@@ -39,8 +40,19 @@ class Bench:
         command = ["ffmpeg", "-v", "error", "-y", "-rtsp_transport", "tcp", "-i", url, "-t", str(seconds), "-c", "copy"]
         return subprocess.Popen([*command, "-f", "matroska", str(target)], stderr=subprocess.DEVNULL)
 
+    def record_now(self, url: str, seconds: float) -> Path:
+        recording = self.folder / f"{time.monotonic_ns()}.mkv"
+        self.record(url, seconds, recording).wait(seconds + 30)
+        return recording
+
     def verdict(self, recording: Path) -> stamp.Verdict:
         return stamp.Verdict(recording, self.clip, self.known)
+
+
+def looped(clip: Path, target: Path) -> Path:
+    command = ["ffmpeg", "-v", "error", "-stream_loop", "39", "-i", str(clip), "-c", "copy", str(target)]
+    subprocess.run(command, check=True)
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +60,15 @@ def bench(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     rig.need("ffmpeg")
     rig.need_gst_server()
     folder = tmp_path_factory.mktemp("faults")
-    clip = stamp.stamped(shared / "footage" / "video" / "asl" / "walk.mkv", folder / "clip.mp4")
-    long = folder / "long.mp4"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-stream_loop", "39", "-i", str(clip), "-c", "copy", str(long)], check=True
+    source = shared / "footage" / "video" / "asl" / "walk.mkv"
+    clip = stamp.stamped(source, folder / "clip.mp4")
+    return Bench(
+        folder,
+        source,
+        clip,
+        looped(clip, folder / "long.mp4"),
+        stamp.labels(shared / "labels" / "dev" / "asl_walk.json"),
     )
-    return Bench(folder, clip, long, stamp.labels(shared / "labels" / "dev" / "asl_walk.json"))
 
 
 @pytest.fixture
@@ -68,10 +83,10 @@ def start(camera: Camera, tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
     """Starts the proxy with one camera, ``gate``; settings override the usual ones."""
     running: list[Proxy] = []
 
-    def begin(**settings: Any) -> Proxy:
+    def begin(environment: dict[str, str] | None = None, **settings: Any) -> Proxy:
         gate = {"source": {"url": camera.url("gate"), "silence": 2}, "record": settings.pop("record", {})}
         settings.setdefault("faces", {"lookahead": 0.2})
-        proxy = Proxy(tmp_path, cameras={"gate": gate}, **settings)
+        proxy = Proxy(tmp_path, environment, cameras={"gate": gate}, **settings)
         running.append(proxy)
         return proxy
 
@@ -137,6 +152,44 @@ def test_rules_that_break_while_running_change_nothing(
     assert "nothing is changed" in proxy.log.read_text()
 
 
+def broken(switch: Path) -> dict[str, str]:
+    """The environment of a proxy whose stages fail while the file ``switch`` says so: see sabotage/sitecustomize.py."""
+    return {"PYTHONPATH": str(Path(__file__).with_name("sabotage")), "SABOTAGE": str(switch)}
+
+
+def test_the_control_of_a_proxy_that_paints_nothing(bench: Bench, start: Callable[..., Proxy], tmp_path: Path) -> None:
+    """All the tests here record and judge in this way: it must find what a proxy lets through."""
+    switch = tmp_path / "switch"
+    switch.write_text("painting off")
+    proxy = start(broken(switch))
+    proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
+    verdict = through(bench, proxy, lambda: None, seconds=6)
+    assert verdict.faces > 10 and len(verdict.leaks) > 0.95 * verdict.faces, verdict
+
+
+@pytest.mark.parametrize("fault", ["detector raises", "detector late", "landmarks raise", "swapper raises"])
+def test_a_stage_that_fails(bench: Bench, start: Callable[..., Proxy], tmp_path: Path, fault: str) -> None:
+    """A swapper that raises costs its face the replacement only, a late detector pictures, since each is painted from
+    its own detections; with what else fails the picture is covered whole."""
+    switch = tmp_path / "switch"
+    proxy = start(broken(switch))
+    proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
+
+    def fail() -> None:
+        switch.write_text(fault)
+        if fault != "swapper raises":
+            proxy.wait_until("gate", 15, degraded=True)
+        time.sleep(3)
+        switch.unlink()
+
+    verdict = through(bench, proxy, fail, seconds=18)
+    assert verdict.faces > 15 and not verdict.leaks, verdict
+    if fault != "detector late":
+        assert (verdict.blank > 5) == (fault != "swapper raises"), verdict
+    last = stamp.Verdict(bench.record_now(proxy.url("gate"), 3), bench.clip, bench.known)
+    assert last.pictures > 0 and not last.leaks, last
+
+
 def test_a_killed_worker_is_back_and_the_player_stays(bench: Bench, start: Callable[..., Proxy]) -> None:
     proxy = start()
     proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
@@ -188,11 +241,15 @@ def test_a_camera_that_changes_its_size(
 ) -> None:
     proxy = start()
     proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
-    small = rig.loop(bench.clip, tmp_path / "small.mp4", 20, size="320:240")
+    small = stamp.stamped(rig.loop(bench.source, tmp_path / "source.mp4", 1, size="320:240"), tmp_path / "small.mp4")
+    long = looped(small, tmp_path / "long.mp4")
+    halved = {
+        index: [{**face, "box": [v / 2 for v in face["box"]]} for face in faces] for index, faces in bench.known.items()
+    }
 
     def change() -> None:
         camera.kill()
-        other = Camera(camera.port, gate=small)
+        other = Camera(camera.port, gate=long)
         camera._process, other._process = other._process, None
 
     recording = tmp_path / "sizes.mkv"
@@ -202,8 +259,11 @@ def test_a_camera_that_changes_its_size(
     recorder.wait(60)
     proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
     assert proxy.still("gate")
-    sizes = {luma.shape for luma in stamp.lumas(recording)}
-    assert (240, 320) in sizes and (480, 640) in sizes
+    control = stamp.Verdict(small, small, halved)
+    assert control.faces > 10 and len(control.leaks) > 0.95 * control.faces, control
+    before, after = bench.verdict(recording), stamp.Verdict(recording, small, halved)
+    assert before.faces > 5 and not before.leaks, before
+    assert after.faces > 5 and not after.leaks, after
 
 
 def test_a_refused_password_is_tried_once_a_minute(bench: Bench, tmp_path: Path) -> None:
