@@ -43,7 +43,12 @@ class Coverage:
 
     def section(self, reference: Reference) -> Section:
         labelled = sum(clip.labels is not None for clip, _ in self._clips.values())
-        judged_by = f"labels in {labelled} of {len(self._clips)} clips, else the detector {self._reference}"
+        judged_by = f"labels of {labelled} clips" if labelled else ""
+        if labelled < len(self._clips):
+            judged_by += "; else " if labelled else ""
+            judged_by += (
+                f"the detector {self._reference}, which may miss faces itself: what covers them counts as false"
+            )
         out = Section(
             "Recall",
             f"Which faces were covered. Reference: {judged_by}. A face is covered when {COVERED:.0%} of its box is "
