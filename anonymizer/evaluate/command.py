@@ -31,6 +31,7 @@ from anonymizer.evaluate.utility import Utility
 from anonymizer.faces.detectors import Detector, load_detector
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.recogniser import FAMILIES, Recogniser
+from anonymizer.ingest.file import FileSource
 from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.publish.encoder import EncoderSettings, Preset
 from anonymizer.redact import redact
@@ -226,6 +227,7 @@ def _checked(given: argparse.Namespace, recognisers: list[Recogniser]) -> dict[P
     for source in given.clips:
         if not source.is_file():
             raise SourceError(f"{source}: there is no such file")
+        FileSource(source).close()  # raises where it is no video
         found = find_labels(given.labels, source) if given.labels else None
         labels[source] = read_labels(found) if found is not None else None
         if given.anonymised:

@@ -133,6 +133,10 @@ def test_wrong_arguments_say_what_is_missing(tmp_path: Path) -> None:
         run("recall", clip, "--anonymised", clip, "--out", tmp_path)
     with pytest.raises(SourceError, match=r"b\.mp4"):
         run("utility", tmp_path / "b.mp4", "--out", tmp_path)
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(SourceError, match=r"text\.mp4"):
+        run("utility", clip, tmp_path / "text.mp4", "--out", tmp_path / "unmade")
+    assert not (tmp_path / "unmade").exists()  # said before any work
     with pytest.raises(ConfigError, match="nothing to evaluate"):
         run("utility", "--out", tmp_path)
     (tmp_path / "folder").mkdir()
