@@ -14,7 +14,7 @@ import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anonymizer.errors import ConfigError, PublishError
-from anonymizer.export import archive, label_box, manifest, page, statement
+from anonymizer.export import archive, label_box, manifest, page, statement, trail
 from anonymizer.export.archive import CHUNK, Member
 from anonymizer.export.contents import Contents, Video, plain
 from anonymizer.export.manifest import Content
@@ -108,11 +108,14 @@ def _stored(
     progress: Callable[[float], None],
 ) -> _Stored:  # fmt: skip
     """Look at everything once: names, sizes, hashes."""
+    signer = chain.public_text(key)
+    if wrong := trail.verify(contents.trail.lines, contents.trail.head, contents.id, signer):
+        raise ConfigError(f"{wrong[0]}; was the signing key rotated since it was made? Export anew")
     videos = {manifest.VIDEOS + video.name: video for video in contents.videos}
-    wrong = [name for name in videos if not archive.valid_name(name) or not name.endswith(".mp4")]
-    if wrong or len(videos) < len(contents.videos):
+    unfit = [name for name in videos if not archive.valid_name(name) or not name.endswith(".mp4")]
+    if unfit or len(videos) < len(contents.videos):
         raise ConfigError(
-            f"videos need names of their own that end in .mp4, of letters, digits, '.', '_', '-': {wrong}"
+            f"videos need names of their own that end in .mp4, of letters, digits, '.', '_', '-': {unfit}"
         )
     members, hashed, tails = [], {}, {}
     for number, (name, video) in enumerate(videos.items()):
@@ -132,7 +135,7 @@ def _stored(
         member, hashed[name] = _look(name, [data])
         members.append(member)
     try:
-        said = manifest.build(contents, hashed, chain.public_text(key), now)
+        said = manifest.build(contents, hashed, signer, now)
     except ValueError as error:
         raise ConfigError(f"the package's contents cannot be written as JSON: {error}") from error
     token = b"" if stamp is None else stamp(said)

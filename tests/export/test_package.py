@@ -16,6 +16,8 @@ from anonymizer.errors import ConfigError, PublishError
 from anonymizer.export import package
 from anonymizer.export.contents import Video
 from anonymizer.record import label
+from anonymizer.record.audit import AuditFile
+from anonymizer.statedir import StateDir
 from tests import videos
 from tests.conftest import ROOT
 from tests.export import packages
@@ -179,3 +181,12 @@ def test_settings_that_are_no_json_are_refused(tmp_path: Path) -> None:
     processing = replace(contents(tmp_path).processing, settings={"x": float("nan")})
     with pytest.raises(ConfigError, match="JSON"):
         write(tmp_path, processing=processing)
+
+
+def test_a_trail_that_another_key_signed_makes_no_package(tmp_path: Path) -> None:
+    """As after a rotation between two lives of an export: nobody could verify it."""
+    whole = contents(tmp_path)
+    AuditFile(StateDir(tmp_path / "state")).rotate()
+    with pytest.raises(ConfigError, match="rotated"):
+        package.write(tmp_path / "p.zip", whole, signing(tmp_path / "state"), NOW)
+    assert not list(tmp_path.glob("*.zip"))
