@@ -125,7 +125,7 @@ def test_errors_name_the_file_and_leave_nothing(tmp_path: Path, capsys: pytest.C
         (tmp_path / "missing.mp4", "out.mp4", 4, "missing.mp4"),
         (broken, "out.mp4", 4, "broken.mp4"),
         (empty, "out.mp4", 4, "empty"),
-        (tmp_path, "out.mp4", 4, "folder"),
+        (tmp_path, "out.mp4", 2, "folder"),
         (good, "out.gif", 2, ".gif"),
         (good, "good.mp4", 2, "same file"),
         (good, "no/out.mp4", 6, "no/out.mp4"),
