@@ -59,11 +59,18 @@ def lay(
         picture = picture[:, ::-1]
     high, wide = picture.shape[:2]
     corners = np.array([[0, 0], [wide, 0], [wide, high], [0, high]]) @ inner[:, :2].T + inner[:, 2]
-    moved = cv2.warpAffine(picture, inner, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    cv2.fillConvexPoly(mask, corners.astype(np.int32), 255)
-    cv2.copyTo(moved, mask, canvas)
     low, top = corners.min(0), corners.max(0)
+    start = np.maximum(np.floor(low), 0).astype(int)
+    end = np.minimum(np.ceil(top), canvas.shape[1::-1]).astype(int)
+    if (end > start).all():
+        inner[:, 2] -= start
+        spot = canvas[start[1] : end[1], start[0] : end[0]]
+        moved = cv2.warpAffine(
+            picture, inner, spot.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        mask = np.zeros(spot.shape[:2], np.uint8)
+        cv2.fillConvexPoly(mask, (corners - start).astype(np.int32), 255)
+        cv2.copyTo(moved, mask, spot)
     return move(faces, matrix.astype(np.float32)), np.array([*low, *(top - low)], np.float32)
 
 
@@ -76,12 +83,12 @@ def hide(rows: Array, box: Array) -> Array:
     return rows[share < 0.97]
 
 
-def fill(levels: list[Picture], faces: Array, rng: Random, scale: float) -> tuple[Picture, Array]:
+def fill(levels: list[Picture], faces: Array, rng: Random, scale: float, side: int = SIDE) -> tuple[Picture, Array]:
     """A random part of a photograph that fills the canvas."""
     high, wide = levels[0].shape[:2]
-    scale = max(scale, SIDE / min(high, wide))
-    span = SIDE / scale
+    scale = max(scale, side / min(high, wide))
+    span = side / scale
     centre = np.array([rng.uniform(span / 2, wide - span / 2 + 1e-6), rng.uniform(span / 2, high - span / 2 + 1e-6)])
-    canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-    rows, _ = lay(canvas, levels, faces, scale, centre, np.array([SIDE / 2, SIDE / 2]), 0.0, rng)
+    canvas = np.zeros((side, side, 3), np.uint8)
+    rows, _ = lay(canvas, levels, faces, scale, centre, np.array([side / 2, side / 2]), 0.0, rng)
     return canvas, rows

@@ -69,7 +69,7 @@ class Pictures:
                     # in crowds, and among the smallest, an unlabelled face is likelier than a mistake
                     spots = hard[name] if len(rows) < 60 else hard[name][:0]
                     self.traps.extend((levels, rows, s) for s in spots if s[4] > 0.28 and s[2] * s[3] > 12**2)
-        weight = np.array([np.sqrt((rows[:, 15] > 0).sum() + 0.3) for _, rows in self.people])
+        weight = np.array([((rows[:, 15] > 0).sum() + 0.3) ** 0.35 for _, rows in self.people])
         self.weight = weight / weight.sum()
 
     def head(self) -> Head:
