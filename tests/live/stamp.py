@@ -64,10 +64,10 @@ def lumas(path: Path) -> Iterator[np.ndarray]:
             yield np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
 
 
-def one_loop(recording: Path, count: int, target: Path) -> int:
+def one_loop(recording: Path, count: int, target: Path) -> list[int]:
     """Cut the first whole loop of ``count`` pictures out of a recording; what is missing in it becomes grey pictures.
 
-    Returns how many are missing. ValueError where the recording holds no whole loop.
+    Returns the numbers of those. ValueError where the recording holds no whole loop.
     """
     numbers = [number(luma) for luma in lumas(recording)]
     starts = [at for at, (one, next_) in enumerate(pairwise(numbers), 1) if one is not None and (next_ or 0) < one]
@@ -80,7 +80,7 @@ def one_loop(recording: Path, count: int, target: Path) -> int:
         video = reader.streams.video[0]
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
         blank = av.VideoFrame.from_ndarray(np.full((video.height * 3 // 2, video.width), 128, np.uint8), "yuv420p")
-        written = missing = 0
+        written, missing = 0, []
 
         def write(frame: av.VideoFrame) -> None:
             nonlocal written
@@ -91,12 +91,12 @@ def one_loop(recording: Path, count: int, target: Path) -> int:
         for at, frame in enumerate(reader.decode(video)):
             index = taken.get(at)
             while index is not None and written < index:
-                missing += 1
+                missing.append(written)
                 write(blank)
             if index is not None and written == index:
                 write(frame)
         while written < count:
-            missing += 1
+            missing.append(written)
             write(blank)
         writer.mux(stream.encode(None))
     return missing

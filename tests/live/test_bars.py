@@ -48,7 +48,6 @@ class Live:
             {**frame, "index": frame["index"] // step} for frame in known["frames"] if frame["index"] % step == 0
         ]
         self.labels = folder / "labels.json"
-        self.labels.write_text(json.dumps(known))
         long = folder / "long.mp4"
         quiet = ["ffmpeg", "-v", "error", "-y"]
         seconds = 2 * count / self.fps + 2
@@ -68,7 +67,9 @@ class Live:
         missing = stamp.one_loop(folder / "all.mkv", count, self.shown)
         if "overloaded" in proxy.log.read_text():
             pytest.skip(f"this machine is too slow for {self.fps:.0f} pictures of {name} a second")
-        assert missing <= 0.02 * count
+        assert len(missing) <= 0.02 * count
+        known["frames"] = [frame for frame in known["frames"] if frame["index"] not in missing]
+        self.labels.write_text(json.dumps(known))
 
 
 def recall(shared: Path, live: Live, painted: Path) -> dict[str, Any]:
