@@ -64,6 +64,8 @@ def _run(given: argparse.Namespace) -> int:
     with Job.open(state, "erasure", order) as job:
         log = AuditFile(state)
         if job.noted("begun.json") is None:
+            if given.certificate.exists():
+                raise ConfigError(f"{given.certificate} is there already; name another file")
             log.append((time.time(), erase.BEGUN, {**said, **{k: v for k, v in order.items() if k != "photos"}}))
             job.note("begun.json", True)
         noted = job.noted("marks.json")

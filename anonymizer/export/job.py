@@ -21,7 +21,7 @@ from typing import Any
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.statedir import StateDir
 
-_ORDER = "order.json"
+_ORDER, _GONE = "order.json", ".gone-"
 
 
 class Job:
@@ -36,6 +36,8 @@ class Job:
         """The folder of an order, made or found again. kind: a word that names its parent. ConfigError where another
         process works on the same order."""
         text = json.dumps(order, sort_keys=True).encode()
+        for gone in (state.path / f"{kind}s").glob(f"{_GONE}*"):
+            shutil.rmtree(gone, ignore_errors=True)
         folder = state.path / f"{kind}s" / hashlib.sha256(text).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -54,7 +56,7 @@ class Job:
     @classmethod
     def orders(cls, state: StateDir, kind: str) -> list[dict[str, Any]]:
         """The orders that are not finished."""
-        return [json.loads(path.read_bytes()) for path in sorted((state.path / f"{kind}s").glob(f"*/{_ORDER}"))]
+        return [json.loads(path.read_bytes()) for path in sorted((state.path / f"{kind}s").glob(f"[!.]*/{_ORDER}"))]
 
     def step(self, name: str, make: Callable[[Path], Any]) -> Any:
         """What make returned, now or in an earlier life. Its files lie in ``place(name)``. A step whose files are not
@@ -76,12 +78,6 @@ class Job:
         except OSError as error:
             raise PublishError(f"{folder}: cannot be written: {error.strerror}") from error
         return said
-
-    def forget(self, prefix: str) -> None:
-        """Let the steps whose names begin so be made again."""
-        for path in self.folder.glob("*.step"):
-            if json.loads(path.read_bytes())["name"].startswith(prefix):
-                path.unlink()
 
     def place(self, name: str) -> Path:
         return self.folder / _slug(name)
@@ -106,9 +102,10 @@ class Job:
             return None
 
     def remove(self) -> None:
-        """The order is done. What says that there is one goes first."""
-        (self.folder / _ORDER).unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        """The order is done: its folder goes, at once as far as any later life can tell."""
+        gone = self.folder.with_name(f"{_GONE}{self.folder.name}")
+        os.replace(self.folder, gone)
+        shutil.rmtree(gone)
 
 
 def place(source: Path, target: Path) -> None:

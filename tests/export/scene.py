@@ -10,6 +10,7 @@ from anonymizer import cli
 from anonymizer.export import verify_command
 from anonymizer.export.archive import read
 from anonymizer.record import keys
+from anonymizer.record.audit import AuditFile
 from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.record.segments import Segmenter
 from anonymizer.statedir import StateDir
@@ -39,6 +40,7 @@ def recorded(
     for unit in units.video(25 * seconds):
         segmenter.take(unit)
     segmenter.close()
+    AuditFile(state)  # begun, as a service's is
     with Catalogue(state.path) as catalogue:
         for file in files:
             catalogue.add(file)

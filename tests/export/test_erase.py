@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -14,6 +16,7 @@ from anonymizer.export.marks import Mark
 from anonymizer.record import audit, holds, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
+from tests.conftest import ROOT
 from tests.export import scene
 from tests.export.scene import WALL
 from tests.record.test_vault import sealed
@@ -75,7 +78,7 @@ def test_a_track_is_covered_where_it_was_and_its_originals_go(tmp_path: Path, st
     assert set(after) == set(before) == set(range(400))
     box = slice(40, 72), slice(40, 72)
     for number in (50, 90, 210):  # the square stands in the box
-        assert after[number][box].std() < 6 < 20 < before[number][box].std()
+        assert after[number][box].std() < 6 and before[number][box].std() > 20
         outside = np.abs(after[number] - before[number])[100:, 100:]
         assert outside.mean() < 4
     for number in (300, 399):
@@ -122,3 +125,12 @@ def test_a_box_moves_along_between_two_by_hand() -> None:
     mark = Mark.parse({"what": "cover", "start": 0, "stop": 10, "boxes": [[2, [0, 0, 10, 10]], [4, [20, 40, 10, 30]]]})
     assert mark.box(1) == (0, 0, 10, 10) and mark.box(3) == (10, 20, 10, 20) and mark.box(9) == (20, 40, 10, 30)
     assert mark.box(11) is None
+
+
+@pytest.mark.parametrize("moments", [pytest.param(5, id="some"), pytest.param(50, id="many", marks=pytest.mark.soak)])
+def test_an_erasure_that_is_killed_goes_on(tmp_path: Path, moments: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.export.killing", "erasing", tmp_path, str(moments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("and went on") == moments, done.stderr

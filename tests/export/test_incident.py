@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -12,6 +14,7 @@ from anonymizer.export.join import join, runs
 from anonymizer.record import audit, label, mp4
 from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.statedir import StateDir
+from tests.conftest import ROOT
 from tests.export import scene
 from tests.export.scene import WALL
 
@@ -139,3 +142,12 @@ def test_the_catalogue_may_be_written_meanwhile(tmp_path: Path, state: StateDir)
         assert scene.run(scene.arguments(tmp_path, "incident", target, "--camera", "gate", *times(0, 5))) == 0
         service.add(File("segment", "gate", "later.mp4", WALL + 50, WALL + 60, "camera", 1, "0" * 64))
     assert json.loads(scene.contents(target)["manifest.json"])
+
+
+@pytest.mark.parametrize("moments", [pytest.param(5, id="some"), pytest.param(50, id="many", marks=pytest.mark.soak)])
+def test_an_export_that_is_killed_goes_on(tmp_path: Path, moments: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.export.killing", "exporting", tmp_path, str(moments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("and went on") == moments, done.stderr
