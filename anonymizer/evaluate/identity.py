@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -84,8 +84,10 @@ class Identities:
             "Each face is aligned by its five points in the original, and the same place is taken from the anonymised "
             f"clip. Frontal and half-profile faces of {SMALLEST} px and more. The control is the original with the "
             "known boxes filled with grey: what hair, ears and context give away. Only what exceeds it is the "
-            "anonymiser's leak.",
+            "anonymiser's leak. Tracks of several clips count as one person where all recognisers take their originals "
+            "for one.",
         )
+        self.samples = joined(self.samples, reference.thresholds)
         for recogniser in self._recognisers:
             for kind, chosen in groups(self.samples).items():
                 tell_frames(out, recogniser.name, kind, chosen, reference.thresholds.get(recogniser.name))
@@ -94,6 +96,26 @@ class Identities:
             out.plots.append(plot.bars("Same frame, still matching, %", rows, 0, 20))
         diversity(out, self._recognisers, groups(self.samples).get("replaced", []), reference.portraits)
         return out
+
+
+def joined(samples: Sequence[Sample], thresholds: dict[str, float]) -> list[Sample]:
+    """The samples with one name for the tracks of different clips whose mean originals every recogniser takes for one
+    person, by its threshold of natural faces: they are no impostors of each other. Tracks of one clip are not compared."""
+    if not thresholds or not samples:
+        return list(samples)
+    tracks = names(samples)
+    clips = {one.who: one.clip for one in samples}
+    same: np.ndarray | None = None
+    for recogniser, threshold in thresholds.items():
+        means, people = reidentify.enrol(triple(samples, recogniser).original, tracks)
+        alike = means @ means.T > threshold
+        same = alike if same is None else same & alike
+    assert same is not None
+    first: dict[str, str] = {}
+    for i, name in enumerate(people):
+        known = [first[other] for j, other in enumerate(people[:i]) if same[i, j] and clips[other] != clips[name]]
+        first[name] = known[0] if known else name
+    return [replace(one, who=first[one.who]) for one in samples]
 
 
 _KINDS = {"replace": "replaced", "keep": "kept", MISSED: MISSED, UNREPORTED: UNREPORTED}

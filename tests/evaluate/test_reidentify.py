@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from anonymizer.evaluate import attack, reidentify
+from anonymizer.evaluate.identity import Sample, joined
 from anonymizer.faces.recogniser import unit
 from anonymizer.frame import F32
 
@@ -121,3 +122,18 @@ def test_a_parrot_knows_a_mask_that_follows_the_person_and_no_other() -> None:
     fresh = attack.parrot(noise(9), WHO, first)
     assert follows is not None and follows.first is not None and follows.first.value > 0.99
     assert fresh is not None and fresh.first is not None and fresh.first.value < 0.06
+
+
+def test_one_person_in_two_clips_is_no_impostor_of_himself(originals: F32) -> None:
+    """Three people in each of two clips, two of them in both."""
+    samples = []
+    for clip, people in (("a", (0, 1, 2)), ("b", (1, 2, 3))):
+        for person in people:
+            for order in range(EACH):
+                embedding = np.stack([originals[person * EACH + order]] * 3)
+                samples.append(Sample(clip, f"{clip}/{person}", order, "solid", {"net": embedding}))
+    joint = joined(samples, {"net": 0.4})
+    assert [one.order for one in joint] == [one.order for one in samples]
+    assert sorted({one.who for one in joint}) == ["a/0", "a/1", "a/2", "b/3"]
+    assert joined(samples, {}) == samples
+    assert {one.who for one in joined(samples, {"net": -1.0}) if one.clip == "a"} == {"a/0", "a/1", "a/2"}
