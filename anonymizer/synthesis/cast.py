@@ -25,7 +25,7 @@ class Cast:
         self._epoch = epoch
         self._chosen: OrderedDict[tuple[Part, ...], Identity] = OrderedDict()
         self._tries: dict[int, int] = {}
-        self._shown: dict[int, int] = {}
+        self._passed: dict[int, int] = {}
 
     def scene(self, frame: Frame, verdict: Verdict) -> Scene:
         """Gives each face of the frame its identity, by what the verdict says of it."""
@@ -57,11 +57,16 @@ class Cast:
         self._tries[track] = self._tries.get(track, 0) + 1
         drawn = self._bank.distinct(*scope, f"another {self._tries[track]}", beside=self._in_view())
         self._choose(scope, drawn)
-        self._shown.pop(track, None)
+        self._passed.pop(track, None)
 
-    def shown(self, track: int, index: int) -> bool:
-        """Whether the track had its identity in an earlier frame than number index."""
-        return self._shown.setdefault(track, index) < index
+    def passed(self, track: int, index: int) -> None:
+        """In frame number index the track's identity was found unlike the face."""
+        self._passed[track] = index
+
+    def since(self, track: int, index: int) -> int | None:
+        """How many frames before number index the track's identity last passed; None where it never did."""
+        last = self._passed.get(track)
+        return None if last is None else index - last
 
     def _in_view(self) -> list[bytes]:
         return [identity.key for identity in list(self._chosen.values())[-_IN_VIEW:]]
@@ -71,7 +76,7 @@ class Cast:
         self._chosen.move_to_end(scope)
         if len(self._chosen) > _REMEMBERED:
             self._chosen.popitem(last=False)
-        for kept in (self._tries, self._shown):
+        for kept in (self._tries, self._passed):
             while len(kept) > _REMEMBERED:
                 del kept[next(iter(kept))]
         return identity
@@ -96,5 +101,8 @@ class Scene:
         self._cast.another(face.track)
         return True
 
-    def shown(self, face: Face) -> bool:
-        return self._cast.shown(face.track, self._index)
+    def since(self, face: Face) -> int | None:
+        return self._cast.since(face.track, self._index)
+
+    def passed(self, face: Face) -> None:
+        self._cast.passed(face.track, self._index)

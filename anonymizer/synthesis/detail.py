@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -28,20 +29,19 @@ GRAIN = 3.0
 
 
 class Bands(NamedTuple):
-    """float32 (h, w) each; their sum is the picture."""
+    """float32 (h, w) each: luma, without its high band, and without its middle one either."""
 
-    high: F32
+    luma: F32
     middle: F32
     rest: F32
 
 
 def split(luma: F32, width: float) -> Bands:
     """float32 (h, w) luma of a face of that width, parted."""
-    first = cv2.GaussianBlur(luma, (5, 5), FINE)
+    middle = cv2.GaussianBlur(luma, (5, 5), FINE)
     # Twice a box of side k is close to a Gaussian of variance (k² - 1) / 6.
-    side = max(3, round(float(np.sqrt(6 * (BROAD * width) ** 2 + 1)))) | 1
-    second = cv2.blur(cv2.blur(first, (side, side)), (side, side))
-    return Bands(cv2.subtract(luma, first), cv2.subtract(first, second), second)  # type: ignore[arg-type]
+    side = max(3, round(math.sqrt(6 * (BROAD * width) ** 2 + 1))) | 1
+    return Bands(luma, middle, cv2.blur(cv2.blur(middle, (side, side)), (side, side)))  # type: ignore[arg-type]
 
 
 def strength(bands: Bands, inside: U8) -> F32:
@@ -50,28 +50,27 @@ def strength(bands: Bands, inside: U8) -> F32:
     All in grey levels, where the mask, uint8 of the bands' shape, is not zero.
     """
     count = cv2.countNonZero(inside) + 1e-3
-    high, middle = ((cv2.norm(band, cv2.NORM_L2SQR, inside) / count) ** 0.5 for band in bands[:2])
+    high = cv2.absdiff(bands.luma, bands.middle)
+    squares = cv2.norm(high, cv2.NORM_L2SQR, inside), cv2.norm(bands.middle, bands.rest, cv2.NORM_L2SQR, inside)
     # Noise is everywhere, edges are not: the calmest tenth of the cells has noise alone. 1.2533 turns a mean absolute
     # deviation into a standard one.
-    cells = shrink(np.abs(bands.high), (CELLS, CELLS))
+    cells = shrink(np.asarray(high, np.float32), (CELLS, CELLS))
     calm = np.sort(cells[cv2.resize(inside, (CELLS, CELLS), interpolation=cv2.INTER_NEAREST) > 0])
     noise = 1.2533 * float(calm[len(calm) // 10]) if len(calm) else 0.0
-    return np.array([high, middle, noise], np.float32)
+    return np.array([(squares[0] / count) ** 0.5, (squares[1] / count) ** 0.5, noise], np.float32)
 
 
 def match(bands: Bands, own: F32, wanted: F32) -> tuple[F32, float]:
     """The bands put together again at the wanted strength: float32 luma, and how much grain it still lacks.
 
-    own, wanted: ``strength`` of the bands and of the original's. The bands are used up.
+    own, wanted: ``strength`` of the bands and of the original's.
     """
-    gain = min(max(float(wanted[0] / (own[0] + 0.05)), HIGH[0]), HIGH[1])
-    lift = min(max(float(wanted[1] / (own[1] + 0.05)), MIDDLE[0]), MIDDLE[1])
-    luma, middle, high = bands.rest, bands.middle, bands.high
-    middle *= np.float32(lift)
-    high *= np.float32(gain)
-    luma += middle
-    luma += high
-    return luma, min(GRAIN, max(0.0, float(wanted[2]) ** 2 - (gain * float(own[2])) ** 2) ** 0.5)
+    high, middle, noise = own.tolist()
+    gain = min(max(float(wanted[0]) / (high + 0.05), HIGH[0]), HIGH[1])
+    lift = min(max(float(wanted[1]) / (middle + 0.05), MIDDLE[0]), MIDDLE[1])
+    fine = cv2.addWeighted(bands.luma, gain, bands.middle, lift - gain, 0)
+    luma = cv2.addWeighted(fine, 1, bands.rest, 1 - lift, 0)
+    return np.asarray(luma, np.float32), min(GRAIN, max(0.0, float(wanted[2]) ** 2 - (gain * noise) ** 2) ** 0.5)
 
 
 class Grain:

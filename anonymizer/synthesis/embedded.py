@@ -20,7 +20,7 @@ from anonymizer.frame import F32, U8, Face, Planes
 from anonymizer.synthesis import detail, layers, warp
 from anonymizer.synthesis.bank import FaceModel
 from anonymizer.synthesis.light import DARK, measure, samples
-from anonymizer.synthesis.memory import Memory, Trace
+from anonymizer.synthesis.memory import Key, Memory, Sharpness, Trace
 from anonymizer.synthesis.rig import Rig, basis
 from anonymizer.synthesis.sampling import look_up, shrink, stretch, to_bytes
 from anonymizer.synthesis.shape import Proportions
@@ -73,7 +73,8 @@ _HALF = np.float32(0.5)
 class _Job:
     """One face on its way. scale: from the crop's pixels to those it is drawn in; size: (width, height) of these.
 
-    weight: uint8 at chroma's size; core: uint8 at luma's, not zero where the face covers the picture whole.
+    weight: uint8 at chroma's size; core: the same, not zero where the face covers the picture whole. sharpness: as
+    remembered, or None where it must be measured.
     """
 
     order: Order
@@ -84,7 +85,11 @@ class _Job:
     size: tuple[int, int]
     weight: U8
     core: U8
-    detail: F32
+    sharpness: Sharpness | None
+
+    @property
+    def key(self) -> Key:
+        return self.order.track, self.order.identity.key
 
     @property
     def half(self) -> tuple[int, int]:
@@ -95,9 +100,10 @@ class _Job:
 class _Look:
     """How one face is to be drawn.
 
-    points: float32 (200, 2); gaze: (2, 5), see ``layers.gaze``; places: (2, h / 2, w / 2), where in the texture each
-    pixel of chroma lies; lit: (g, g, 3), gain of luma and shift of chroma over the texture; mouth: gain there;
-    saturation of chroma; detail: what the bands should have.
+    points: float32 (200, 2); gaze: (2, 5), see ``layers.gaze``; places: (h / 2, w / 2, 2), where in the texture each
+    pixel of chroma lies; lit: (g, g, 3), gain of luma and shift of chroma (to
+    the picture's, from the texture's less 128) over the texture; mouth: gain there;
+    saturation of chroma.
     """
 
     points: F32
@@ -106,7 +112,6 @@ class _Look:
     lit: F32
     mouth: float
     saturation: float
-    detail: F32
 
 
 class EmbeddedSwapper:
@@ -135,33 +140,32 @@ class EmbeddedSwapper:
             return f"presence {face.presence:.2f}"
         if face.pose is not None and not abs(face.pose[0]) <= self.settings.yaw:
             return f"yaw {face.pose[0]:.0f}°"
-        low, high = face.landmarks.min(0), face.landmarks.max(0)
-        height = float(high[1] - low[1])
-        if height < self.settings.smallest:
-            return f"face {height:.0f} px high"
+        left, top, right, bottom = _extent(face.landmarks)
+        wide, tall = right - left, bottom - top
+        if tall < self.settings.smallest:
+            return f"face {tall:.0f} px high"
         x, y, w, h = face.seen or face.box
-        shared = max(0.0, min(x + w, high[0]) - max(x, low[0])) * max(0.0, min(y + h, high[1]) - max(y, low[1]))
-        if shared < 0.5 * min(w * h, float((high - low).prod())) or float((high - low).max()) > 2 * max(w, h):
+        shared = max(0.0, min(x + w, right) - max(x, left)) * max(0.0, min(y + h, bottom) - max(y, top))
+        if shared < 0.5 * min(w * h, wide * tall) or max(wide, tall) > 2 * max(w, h):
             return "landmarks beside the box"
         return ""
 
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None
-        low, high = face.landmarks.min(0), face.landmarks.max(0)
-        margin = REACH * (high - low) + 2
-        (x0, y0), (x1, y1) = low - margin, high + margin
-        return float(x0), float(y0), float(x1), float(y1)
+        left, top, right, bottom = _extent(face.landmarks)
+        wide, tall = REACH * (right - left) + 3, REACH * (bottom - top) + 3
+        return left - wide, top - tall, right + wide, bottom + tall
 
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
         if not orders:
             return []
         truth = np.stack([order.landmarks for order in orders]).astype(np.float32)
-        jobs = self._prepare(orders, truth)
+        jobs = self._prepare(orders, truth, time)
         looks = self._measure(jobs, truth, time)
         return [self._draw(job, look, time) for job, look in zip(jobs, looks, strict=True)]
 
-    def _prepare(self, orders: Sequence[Order], truth: F32) -> list[_Job]:
-        """Sizes, weights, and the originals' sharpness."""
+    def _prepare(self, orders: Sequence[Order], truth: F32, time: float) -> list[_Job]:
+        """Sizes and weights."""
         spans = np.ptp(truth, axis=1)
         rims, hulls = np.matmul(self._rig.edge, truth), np.matmul(self._rig.shield, truth)
         jobs = []
@@ -171,14 +175,12 @@ class EmbeddedSwapper:
             factor = (1.0, 1.0) if scale == 1 else (size[0] / crop.width, size[1] / crop.height)
             to_drawn = np.array(factor, np.float32)
             drawn = span * to_drawn
-            width = float(drawn.min())
-            weight = _weight(rim * to_drawn, hull * to_drawn, width, (size[0] // 2, size[1] // 2))
-            covered = (weight > 250).view(np.uint8)
-            core = np.asarray(cv2.resize(covered, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-            bands = detail.split(shrink(crop.y, size).astype(np.float32), width)
+            weight = _weight(rim * to_drawn, hull * to_drawn, float(drawn.min()), (size[0] // 2, size[1] // 2))
             skin = self._wardrobe(order.identity, crop.full_range)
             black = 0.0 if crop.full_range else 16.0
-            jobs.append(_Job(order, skin, black, drawn, factor, size, weight, core, detail.strength(bands, core)))
+            core = (weight > 250).view(np.uint8)
+            known = self._memory.known((order.track, order.identity.key), time)
+            jobs.append(_Job(order, skin, black, drawn, factor, size, weight, core, known))
         return jobs
 
     def _measure(self, jobs: Sequence[_Job], truth: F32, time: float) -> list[_Look]:
@@ -190,7 +192,7 @@ class EmbeddedSwapper:
         light = measure(rig, seen, np.stack([job.skin.nodes for job in jobs]), [job.black for job in jobs])
         turn, own = self._proportions.fit(truth)
         traces = [
-            self._memory.blend(job.order.track, time, Trace(gain, chroma, mine, job.detail))
+            self._memory.blend(job.key, time, Trace(gain, chroma, mine))
             for job, gain, chroma, mine in zip(jobs, light.gain, light.chroma, own, strict=True)
         ]
         gain, chroma, own = (np.stack([getattr(t, name) for t in traces]) for name in ("gain", "chroma", "own"))
@@ -206,13 +208,13 @@ class EmbeddedSwapper:
         tints = np.array([job.skin.tone for job in jobs])
         saturation = np.hypot(*chroma[:, 0].T) / (np.hypot(*tints.T) + 1)
         saturation = np.minimum(saturation, SATURATION)
-        shift = np.matmul(self._grid[:, :3], chroma) - (saturation[:, None] * tints)[:, None]
+        shift = np.matmul(self._grid[:, :3], chroma) - (saturation[:, None] * tints)[:, None] + 128
         lit = np.concatenate([gains[..., None], shift], 2).reshape(-1, _GRID, _GRID, 3).astype(np.float32)
         mouths = np.exp(gain @ self._mouth + tone[:, 0])
         gazes = layers.gaze(points, self._uv)
         places = self._places(np.matmul(rig.points, points), [job.half for job in jobs])
         return [
-            _Look(points[i], gazes[i], places[i], lit[i], float(mouths[i]), float(saturation[i]), traces[i].detail)
+            _Look(points[i], gazes[i], places[i], lit[i], float(mouths[i]), float(saturation[i]))
             for i in range(len(jobs))
         ]
 
@@ -233,34 +235,40 @@ class EmbeddedSwapper:
         level = skin.level(float(job.span.max()))
         luma, chroma = skin.luma[level].copy(), skin.chroma[level].copy()
         side = luma.shape[0]
-        texels = np.array([side, side, side, side, 1], np.float32)
         for eyeball, white, place in zip(self._wardrobe.eyeballs(side), skin.whites[level], look.gaze, strict=True):
-            eyeball.look(luma, chroma, white, skin.parts.iris, place * texels)
+            eyeball.look(luma, chroma, white, skin.parts.iris, place.tolist())
 
-        x, y = look.places * np.float32(side) - _HALF
-        luma = look_up(luma, stretch(x, size), stretch(y, size))
-        chroma = look_up(chroma, *(look.places * np.float32(side // 2) - _HALF))
-        lit = look_up(look.lit, *(look.places * np.float32(_GRID) - _HALF))
-        chroma *= np.float32(look.saturation)
-        chroma += lit[..., 1:]
+        luma = look_up(luma, stretch(look.places * np.float32(side) - _HALF, size))
+        chroma = look_up(chroma, look.places * np.float32(side // 2) - _HALF)
+        lit = look_up(look.lit, look.places * np.float32(_GRID) - _HALF)
         luma += np.float32(DARK)
         luma *= stretch(np.ascontiguousarray(lit[..., 0]), size)
         luma += np.float32(job.black - DARK)
-        mouth = layers.mouth(look.points, skin.parts, look.mouth, size)
+        chroma *= np.float32(look.saturation)
+        chroma += lit[..., 1:]
+        mouth = layers.mouth(look.points, skin.parts, size)
         if mouth is not None:
-            mouth.colour[..., 0] += job.black
-            mouth.colour[..., 1:] *= look.saturation
-            mouth.lay(luma, chroma)
+            mouth.lay(luma, chroma, (look.mouth, job.black), (look.saturation, 128))
 
-        bands = detail.split(luma, float(job.span.min()))
-        luma, grain = detail.match(bands, detail.strength(bands, job.core), look.detail)
+        luma, grain = self._sharpened(job, luma, time)
         full = crop.width, crop.height
         luma = stretch(luma, full)
         if grain > 0.3:
             luma += np.float32(grain) * self._grain(full, int(time * 1000) + job.order.track)
-        blue, red = cv2.split(to_bytes(stretch(chroma, (crop.u.shape[1], crop.u.shape[0])) + np.float32(128)))
+        blue, red = cv2.split(to_bytes(stretch(chroma, (crop.u.shape[1], crop.u.shape[0]))))
         planes = Planes(to_bytes(luma), np.asarray(blue, np.uint8), np.asarray(red, np.uint8), crop.full_range)
         return Drawing(planes, stretch(job.weight, full))
+
+    def _sharpened(self, job: _Job, luma: F32, time: float) -> tuple[F32, float]:
+        """The luma as sharp as the original, and how much grain it still lacks."""
+        width = float(job.span.min())
+        bands, sharpness = detail.split(luma, width), job.sharpness
+        if sharpness is None:
+            original = detail.split(shrink(job.order.crop.y, job.size).astype(np.float32), width)
+            core = np.asarray(cv2.resize(job.core, job.size, interpolation=cv2.INTER_NEAREST), np.uint8)
+            found = Sharpness(detail.strength(original, core), detail.strength(bands, core))
+            sharpness = self._memory.measured(job.key, time, found)
+        return detail.match(bands, sharpness.drawn, sharpness.wanted)
 
 
 def _weight(rim: F32, hull: F32, width: float, half: tuple[int, int]) -> U8:
@@ -268,12 +276,19 @@ def _weight(rim: F32, hull: F32, width: float, half: tuple[int, int]) -> U8:
     weight = np.zeros(half[::-1], np.uint8)
     cv2.fillPoly(weight, [_fixed(rim)], 255, shift=4)
     side = max(3, round(FEATHER / 2 * width)) | 1
-    soft = cv2.blur(cv2.blur(weight, (side, side)), (side, side))
-    inner = np.zeros_like(weight)
-    cv2.fillConvexPoly(inner, cv2.convexHull(_fixed(hull)), 255, shift=4)
-    side = max(3, round(0.03 * width)) | 1
-    wider = cv2.dilate(inner, np.ones((side, side), np.uint8))
-    return np.asarray(cv2.max(soft, cv2.blur(wider, (side, side))), np.uint8)
+    weight = cv2.blur(weight, (side, side), dst=weight)
+    inner = cv2.convexHull(_fixed(hull))
+    cv2.fillConvexPoly(weight, inner, 255, shift=4)
+    # Wider by what the second blur takes away.
+    cv2.polylines(weight, [inner], True, 255, thickness=side, shift=4)
+    return np.asarray(cv2.blur(weight, (side, side)), np.uint8)
+
+
+def _extent(points: F32) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of points (n, 2)."""
+    rows = np.ascontiguousarray(points.T)
+    (left, top), (right, bottom) = rows.min(1).tolist(), rows.max(1).tolist()
+    return left, top, right, bottom
 
 
 def _fixed(outline: F32) -> NDArray[np.int32]:

@@ -7,9 +7,11 @@ landmarks put it. The inside of a mouth is laid over the warped face when the li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +28,6 @@ _EYES: tuple[tuple[Indices, Indices], ...] = (
 )
 _LIDS = (topology.EYELIDS_RIGHT, topology.EYELIDS_LEFT)
 _IRISES = (topology.IRIS_RIGHT, topology.IRIS_LEFT)
-_MOUTH = (topology.LIPS_INNER[:11], np.concatenate([topology.LIPS_INNER[:1], topology.LIPS_INNER[:9:-1]]))
-
 IRIS_RADIUS = 0.092
 """Of an iris in eye distances: 11.7 mm across at 63 mm."""
 
@@ -40,13 +40,16 @@ SHUT = 0.5
 TEETH = 0.8
 """Light in the mouth over that on the skin around it."""
 
+SHADE = 0.45
+"""How much of it the upper lip takes away at its edge."""
+
 MOUTH_OPEN = 0.045
 """Openings below this share of the mouth's width count as shut: the texture has the line between the lips."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An identity's small pictures as float32 Y less black, Cb and Cr less 128; the iris at falling sizes."""
+    """An identity's small pictures as float32 Y less black, Cb and Cr less 128; ``iris`` at falling sizes."""
 
     iris: tuple[F32, ...]
     mouth: F32
@@ -101,7 +104,7 @@ class Opening:
         a = self.along * np.float32(w / self.length)
         u = (w - a if mirrored else a) - np.float32(0.5)
         v = self.below * np.float32(h * depth) / np.maximum(self.gap, np.float32(0.5)) - np.float32(0.5)
-        return look_up(picture, u, v)
+        return look_up(picture, np.dstack(np.broadcast_arrays(u, v)).astype(np.float32))
 
 
 class Eyeball:
@@ -127,6 +130,9 @@ class Eyeball:
         line = np.exp(-np.square(self.opening.below / (0.014 * distance + 0.3)))
         ends = np.clip(np.minimum(self.opening.along, self.opening.length - self.opening.along) / 2 + 0.7, 0, 1)
         self.lashes = (1 - LASHES * line * ends).astype(np.float32)
+        self.seen = np.repeat(self.coverage[..., None], 4, 2).astype(np.float32)
+        """What is left of an iris, its luma and the rest, in the opening and under the upper lid."""
+        self.seen[..., 0] *= self.shadow
 
     def darken(self, texture: F32) -> None:
         """Paint the lashes into a texture, float32 (side, side, 3), in place.
@@ -153,29 +159,55 @@ class Eyeball:
         rows, columns = self.window
         return slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2)
 
-    def look(self, luma: F32, chroma: F32, white: tuple[F32, F32], irises: Sequence[F32], place: F32) -> None:
+    def look(
+        self, luma: F32, chroma: F32, white: tuple[F32, F32], irises: Sequence[F32], place: Sequence[float]
+    ) -> None:
         """Open the eye in a texture's luma (side, side) and chroma (side / 2, side / 2, 2), in place.
 
-        white: ``part`` of both with the white of the eye. irises: the same picture at falling sizes. place: float32
-        (5,), centre and half axes in texels and how far the eye is open, see ``gaze``.
+        white: ``part`` of both with the white of the eye. irises: ``iris`` at falling sizes. place: centre and half
+        axes as fractions of the texture and how far the eye is open, see ``gaze``.
         """
         opened = place[4]
+        if opened <= 0:
+            return
         part, coarse = luma[self.window], chroma[self._window_in(chroma)]
         part += opened * (white[0] - part)
         coarse += opened * (white[1] - coarse)
-        x, y, wide, high = place[:4]
+        x, y, wide, high = (self.side * value for value in place[:4])
+        # About a texel of the iris' picture for one of the texture, so that its rim is as soft.
         iris = next((i for i in reversed(irises) if i.shape[0] >= 2 * min(wide, high)), irises[0])
-        u = (self.opening.x - x) * (1 / wide)
-        v = (self.opening.y - y) * (1 / high)
-        radius = np.sqrt(u * u + v * v)
-        # The edge is as soft as a texel is large.
-        alpha = np.minimum(np.maximum((1 - radius) * min(wide, high) + _HALF, 0), 1)
-        alpha *= self.coverage * opened
-        half = np.float32(iris.shape[0] / 2)
-        ball = look_up(iris, *np.broadcast_arrays(u * half + (half - _HALF), v * half + (half - _HALF)))
-        part += alpha * (ball[..., 0] * self.shadow - part)
-        size = coarse.shape[1], coarse.shape[0]
-        coarse += shrink(alpha, size)[..., None] * (shrink(ball, size)[..., 1:] - coarse)
+        half, middle = (iris.shape[0] - 2) / 2, (iris.shape[0] - 1) / 2
+        across, down = half / wide, half / high
+        turn = np.array(
+            [
+                [across, 0, middle + across * (self.opening.x0 + 0.5 - x)],
+                [0, down, middle + down * (self.opening.y0 + 0.5 - y)],
+            ]
+        )
+        ball = _warped(iris, turn, (part.shape[1], part.shape[0]), cv2.BORDER_CONSTANT)
+        ball *= self.seen if opened == 1 else np.float32(opened) * self.seen
+        ball_luma, _, _, opacity = cv2.split(ball)
+        part *= 1 - opacity
+        part += ball_luma
+        small = shrink(ball, (coarse.shape[1], coarse.shape[0]))
+        coarse *= 1 - small[..., 3:]
+        coarse += small[..., 1:3]
+
+
+def iris(picture: F32) -> F32:
+    """float32 (n, n, 3) of an iris that fills its disc → float32 (n + 2, n + 2, 4): the disc alone, premultiplied, and
+    its opacity."""
+    n = picture.shape[0]
+    place = np.arange(n + 2, dtype=np.float32) - (n + 1) / 2
+    opacity = np.clip(n / 2 + 0.5 - np.hypot(place, place[:, None]), 0, 1)[..., None]
+    wide = cv2.copyMakeBorder(picture, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    return np.concatenate([opacity * wide, opacity], 2).astype(np.float32)
+
+
+def _warped(picture: F32, turn: NDArray[np.float64], size: tuple[int, int], border: int) -> F32:
+    """The picture at the places that the map (2, 3) gives for each pixel of size = (width, height)."""
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, turn, size, flags=how, borderMode=border), np.float32)
 
 
 _HALF = np.float32(0.5)
@@ -223,40 +255,63 @@ def gaze(points: F32, uv: F32) -> F32:
 
 @dataclass(frozen=True, slots=True)
 class Mouth:
-    """The inside of an open mouth. x, y: its even corner; colour: float32 (h, w, 3); opacity: float32 (h, w), even."""
+    """The inside of an open mouth. x, y: its even corner; colour: float32 (h, w, 3), evenly lit, Y less black, Cb and
+    Cr less 128; opacity: float32 (h, w), both even."""
 
     x: int
     y: int
     colour: F32
     opacity: F32
 
-    def lay(self, luma: F32, chroma: F32) -> None:
-        """Lay it over luma (h, w) and chroma (h / 2, w / 2, 2), in place."""
+    def lay(self, luma: F32, chroma: F32, light: tuple[float, float], tint: tuple[float, float]) -> None:
+        """Lay it over luma (h, w) and chroma (h / 2, w / 2, 2), in place.
+
+        light, tint: gain and offset from its luma and chroma to those.
+        """
         h, w = self.opacity.shape
         below = luma[self.y : self.y + h, self.x : self.x + w]
-        below += self.opacity * (self.colour[..., 0] - below)
+        below += self.opacity * (self.colour[..., 0] * np.float32(light[0]) + np.float32(light[1]) - below)
         size = w // 2, h // 2
         under = chroma[self.y // 2 : self.y // 2 + size[1], self.x // 2 : self.x // 2 + size[0]]
-        under += shrink(self.opacity, size)[..., None] * (shrink(self.colour, size)[..., 1:] - under)
+        colour = shrink(self.colour, size)[..., 1:] * np.float32(tint[0]) + np.float32(tint[1])
+        under += shrink(self.opacity, size)[..., None] * (colour - under)
 
 
-def mouth(points: F32, parts: Parts, gain: float, size: tuple[int, int]) -> Mouth | None:
-    """What is seen between the lips: Y less black, Cb and Cr less 128; None where they are shut.
+def mouth(points: F32, parts: Parts, size: tuple[int, int]) -> Mouth | None:
+    """What is seen between the lips; None where they are shut.
 
-    points: float32 (200, 2) in pixels; gain: of luminance; size: (width, height) of the picture.
+    points: float32 (200, 2) in pixels; size: (width, height) of the picture.
     """
     upper, lower, corners = (points[p] for p in topology.MOUTH)
-    across = corners[1] - corners[0]
-    length = max(1e-3, float(np.hypot(*across)))
-    gap = (lower - upper).mean(0)
-    openness = float(across[0] * gap[1] - across[1] * gap[0]) / (length * length)
+    (ax, ay), (bx, by) = corners.tolist()
+    middle = upper.mean(0)
+    across, down = bx - ax, by - ay
+    length = max(1e-3, math.hypot(across, down))
+    gap_x, gap_y = (lower.mean(0) - middle).tolist()
+    openness = (across * gap_y - down * gap_x) / (length * length)
     if openness < MOUTH_OPEN:
         return None
-    opening = Opening(points, *_MOUTH, 2, size)
-    if opening.empty:
+    outline = points[topology.LIPS_INNER]
+    x0, y0, x1, y1 = (round(v) for v in (*(outline.min(0) - 2).tolist(), *(outline.max(0) + 2).tolist()))
+    x0, y0 = max(0, x0 & ~1), max(0, y0 & ~1)
+    x1, y1 = min(size[0], (x1 + 1) & ~1), min(size[1], (y1 + 1) & ~1)
+    if x1 - x0 < 2 or y1 - y0 < 2:
         return None
-    colour = opening.stretched(parts.mouth, depth=min(1.0, 2 * openness))
-    shadow = 1 - 0.45 * np.exp(-np.maximum(opening.below, 0) / (0.06 * opening.length + 0.3))
-    colour[..., 0] *= TEETH * gain * shadow
-    opacity = opening.coverage() * np.float32(min(1.0, (openness - MOUTH_OPEN) / 0.05))
-    return Mouth(opening.x0, opening.y0, colour, opacity)
+    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    fixed = np.rint((outline - (x0 + 0.5, y0 + 0.5)) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
+    # The picture is as wide as the mouth, its upper edge in the middle of the upper lip: teeth do not bend with lips.
+    scale = parts.mouth.shape[1] / length
+    cos, sin = scale * across / length, scale * down / length
+    px, py = x0 + 0.5 - (ax + bx) / 2, y0 + 0.5 - (ay + by) / 2
+    top = cos * (float(middle[1]) - (ay + by) / 2) - sin * (float(middle[0]) - (ax + bx) / 2)
+    turn = np.array(
+        [[cos, sin, cos * px + sin * py + parts.mouth.shape[1] / 2 - 0.5], [-sin, cos, cos * py - sin * px - top - 0.5]]
+    )
+    colour = _warped(parts.mouth, turn, (x1 - x0, y1 - y0), cv2.BORDER_REPLICATE)
+    # Under the upper lip it is darker: what share of the pixels above lies in the mouth too.
+    reach = max(2, round(0.13 * length))
+    above = cv2.blur(mask, (1, reach), anchor=(0, reach - 1), borderType=cv2.BORDER_CONSTANT).astype(np.float32)
+    colour[..., 0] *= above * np.float32(TEETH * SHADE / 255) + np.float32(TEETH * (1 - SHADE))
+    opacity = mask * np.float32(min(1.0, (openness - MOUTH_OPEN) / 0.05) / 255)
+    return Mouth(x0, y0, colour, opacity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from anonymizer.frame import F32, Planes
@@ -40,12 +41,10 @@ def samples(crop: Planes, places: F32, side: float) -> F32:
     """float32 (m, 3): means of Y, Cb, Cr around places float32 (m, 2), pixels of the crop; side: the face's."""
     cell = max(1.0, side / CELLS)
     size = max(2, round(crop.width / cell)), max(2, round(crop.height / cell))
-    small = np.dstack([shrink(plane, size) for plane in (crop.y, crop.u, crop.v)]).astype(np.float32)
-    x, y = (
-        places[None, :, i] * np.float32(size[i] / whole) - np.float32(0.5)
-        for i, whole in enumerate((crop.width, crop.height))
-    )
-    return np.asarray(look_up(small, x, y)[0])
+    half = shrink(crop.y, (crop.u.shape[1], crop.u.shape[0]))
+    small = shrink(np.asarray(cv2.merge((half, crop.u, crop.v)), np.uint8), size).astype(np.float32)
+    scale = np.array([size[0] / crop.width, size[1] / crop.height], np.float32)
+    return np.asarray(look_up(small, places[None] * scale - np.float32(0.5))[0])
 
 
 def measure(rig: Rig, seen: F32, textures: F32, floors: Sequence[float]) -> Light:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
 from anonymizer.frame import F32, U8, Box
 
-HEIGHT = 56
+HEIGHT = 40
 """Pixels: faces are compared at this height; finer detail is the camera's noise."""
 
 
@@ -27,17 +29,26 @@ def likeness(original: U8, drawn: U8, weight: U8, face: Box) -> float:
     scale = min(1.0, HEIGHT / (bottom - top))
     size = max(6, round((right - left) * scale)), max(6, round((bottom - top) * scale))
     before, after, share = (
-        cv2.resize(plane[top:bottom, left:right], size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        cv2.resize(plane[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
         for plane in (original, drawn, weight)
     )
-    shown = before + share / 255 * (after - before)
-    pattern, field = _highpass(before), _highpass(shown)
+    opacity = share.astype(np.float32) * np.float32(1 / 255)
+    shown = cv2.blendLinear(after, before, opacity, 1 - opacity)
+    pattern, field = _highpass(np.asarray(before, np.uint8)), _highpass(np.asarray(shown, np.uint8))
     reach = max(1, size[1] // 10)
-    inner = pattern[reach:-reach, reach:-reach]
-    if min(inner.shape) < 3 or inner.std() < 0.5 or field.std() < 0.5:
+    inner = np.ascontiguousarray(pattern[reach:-reach, reach:-reach])
+    if min(inner.shape) < 3 or min(_spread(inner), _spread(field)) < 0.5:
         return 0.0
-    return float(cv2.matchTemplate(field, np.ascontiguousarray(inner), cv2.TM_CCOEFF_NORMED).max())
+    return cv2.minMaxLoc(cv2.matchTemplate(field, inner, cv2.TM_CCOEFF_NORMED))[1]
 
 
-def _highpass(luma: F32) -> F32:
-    return np.asarray(luma - cv2.GaussianBlur(luma, (0, 0), max(1.0, luma.shape[0] / 12)), np.float32)
+def _highpass(luma: U8) -> F32:
+    """Without what two boxes take away, which together are close to a Gaussian of a twelfth of the height."""
+    values = luma.astype(np.float32)
+    side = max(3, round(math.sqrt(6 * (luma.shape[0] / 12) ** 2 + 1))) | 1
+    return np.asarray(values - cv2.blur(cv2.blur(values, (side, side)), (side, side)), np.float32)
+
+
+def _spread(values: F32) -> float:
+    """Standard deviation."""
+    return float(cv2.meanStdDev(values)[1][0, 0])

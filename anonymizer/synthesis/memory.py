@@ -1,52 +1,89 @@
-"""What is remembered of a track, so that its light and sharpness do not flicker."""
+"""What is remembered of a track: its light and sharpness do not flicker, and need not be measured in every frame."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from anonymizer.frame import F32
 
-TIMES = {"gain": 0.12, "chroma": 0.12, "own": 1.0, "detail": 0.4}
+T = TypeVar("T")
+Key = tuple[int, bytes]
+"""A track and the key of the identity it is shown with."""
+
+TIMES = {"gain": 0.12, "chroma": 0.12, "own": 1.0}
+SHARPNESS = 0.4
 """Time constants in seconds: light follows quickly, proportions hardly change."""
+
+EVERY = 0.1
+"""Seconds after which sharpness is measured again."""
 
 
 @dataclass(slots=True)
 class Trace:
-    """gain, chroma: the light (``light.Light``); own: proportions (``shape``); detail: strength of the bands."""
+    """gain, chroma: the light (``light.Light``); own: proportions (``shape``)."""
 
     gain: F32
     chroma: F32
     own: F32
-    detail: F32
+
+
+@dataclass(slots=True)
+class Sharpness:
+    """Strength of the bands (``detail.strength``): the original's, and the drawing's before it is matched."""
+
+    wanted: F32
+    drawn: F32
 
 
 class Memory:
-    """The newest trace of each track. gap: seconds after which one is forgotten; size: how many are kept."""
+    """The newest trace and sharpness of each track. gap: seconds after which they are forgotten; size: how many are
+    kept."""
 
     def __init__(self, gap: float, size: int) -> None:
         self._gap, self._size = gap, size
-        self._traces: OrderedDict[int, tuple[float, Trace]] = OrderedDict()
+        self._traces: OrderedDict[Key, tuple[float, Trace]] = OrderedDict()
+        self._sharpness: OrderedDict[Key, tuple[float, Sharpness]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._traces)
+        return max(len(self._traces), len(self._sharpness))
 
-    def blend(self, track: int, time: float, found: Trace) -> Trace:
+    def blend(self, key: Key, time: float, found: Trace) -> Trace:
         """What was found, smoothed over time (exponentially) with what the track had, and remembered."""
-        before = self._traces.get(track)
+        before = self._traces.get(key)
         if before is not None and 0 <= time - before[0] < self._gap:
-            passed, old = time - before[0], before[1]
-            found = Trace(
-                **{
-                    name: getattr(old, name)
-                    + np.float32(1 - np.exp(-passed / constant)) * (getattr(found, name) - getattr(old, name))
-                    for name, constant in TIMES.items()
-                }
-            )
-        self._traces[track] = time, found
-        self._traces.move_to_end(track)
-        if len(self._traces) > self._size:
-            self._traces.popitem(last=False)
+            old = before[1]
+            for name, constant in TIMES.items():
+                setattr(found, name, _between(getattr(old, name), getattr(found, name), time - before[0], constant))
+        _keep(self._traces, key, (time, found), self._size)
         return found
+
+    def known(self, key: Key, time: float) -> Sharpness | None:
+        """The track's sharpness, or None where it must be measured."""
+        before = self._sharpness.get(key)
+        return before[1] if before is not None and 0 <= time - before[0] < min(EVERY, self._gap) else None
+
+    def measured(self, key: Key, time: float, found: Sharpness) -> Sharpness:
+        """What was measured, smoothed and remembered."""
+        before = self._sharpness.get(key)
+        if before is not None and 0 <= time - before[0] < self._gap:
+            old, passed = before[1], time - before[0]
+            wanted = _between(old.wanted, found.wanted, passed, SHARPNESS)
+            found = Sharpness(wanted, _between(old.drawn, found.drawn, passed, SHARPNESS))
+        _keep(self._sharpness, key, (time, found), self._size)
+        return found
+
+
+def _between(old: F32, new: F32, passed: float, constant: float) -> F32:
+    return np.asarray(old + (1 - math.exp(-passed / constant)) * (new - old), np.float32)
+
+
+def _keep(kept: OrderedDict[Key, tuple[float, T]], key: Key, value: tuple[float, T], size: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > size:
+        kept.popitem(last=False)

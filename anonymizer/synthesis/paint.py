@@ -28,9 +28,12 @@ ENOUGH = 0.8
 LEAST = 0.5
 """A drawing that hides less of the box than this is of something else: the face is covered solid."""
 
-ALIKE, STILL_ALIKE = 0.54, 0.66
+ALIKE, STILL_ALIKE = 0.58, 0.66
 """A drawing that is more like the face under it (``likeness``) is of the wrong person: another one is drawn. The second
 holds once an identity has been shown on a track, so that it does not change without need."""
+
+COMPARED = 4
+"""A face is compared until its identity passes, and then in every so many frames."""
 
 RETRIES = 4
 """Other identities tried for a face before it is covered solid."""
@@ -50,8 +53,12 @@ class Casting(Protocol):
         """Give the face's track another identity from now on; False where its scope has only one."""
         ...
 
-    def shown(self, face: Face) -> bool:
-        """Whether the track has been seen with its identity in an earlier frame."""
+    def since(self, face: Face) -> int | None:
+        """How many frames ago the track's identity was last found unlike the face under it; None where it never was."""
+        ...
+
+    def passed(self, face: Face) -> None:
+        """The track's identity was found unlike the face in this frame."""
         ...
 
 
@@ -93,7 +100,7 @@ def paint(planes: Planes, faces: Sequence[Face], swapper: Swapper | None, cast: 
                 placed = drawings[id(face)]
                 under = None if placed.enough else cover.blur(planes, face.seen or face.box, 0.0)
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
-                face.painted = _union(_bounds(placed.drawing, *placed.rectangle[:2]), under)
+                face.painted = _union(placed.painted, under)
     for face in faces:
         face.method = methods[id(face)]
         if id(face) in twins:
@@ -103,10 +110,12 @@ def paint(planes: Planes, faces: Sequence[Face], swapper: Swapper | None, cast: 
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A drawing and the rectangle (x0, y0, x1, y1) of the picture it belongs to. enough: it hides the box by itself."""
+    """A drawing, the rectangle (x0, y0, x1, y1) of the picture it belongs to, and where in the picture it hides.
+    enough: it hides the box by itself."""
 
     drawing: Drawing
     rectangle: tuple[int, int, int, int]
+    painted: Box | None
     enough: bool
 
 
@@ -179,21 +188,30 @@ def _batch(
         orders.append(Order(planes.region(*rectangle), shifted, face.pose, cast(face), face.track))
     drawings = swapper.draw(orders, time)
     for i, order, drawing, rectangle in zip(chosen, orders, drawings, rectangles, strict=True):
-        shapes = [p.shape for p in (drawing.planes.y, drawing.planes.u, drawing.planes.v, drawing.weight)]
-        crop = order.crop
-        if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
-            raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
-        box = faces[i].seen or faces[i].box
-        hidden = _share(box, _bounds(drawing, *rectangle[:2]), planes)
-        inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
-        alike = likeness(crop.y, drawing.planes.y, drawing.weight, inner)
-        if alike > (STILL_ALIKE if cast.shown(faces[i]) else ALIKE):
-            results[i] = _TOO_ALIKE
-        elif hidden >= LEAST:
-            results[i] = _Placed(drawing, rectangle, hidden >= ENOUGH)
-        else:
-            results[i] = f"only {hidden:.0%} of the face hidden"
+        results[i] = _placed(faces[i], order.crop, drawing, rectangle, planes, cast)
     return results
+
+
+def _placed(
+    face: Face, crop: Planes, drawing: Drawing, rectangle: tuple[int, int, int, int], planes: Planes, cast: Casting
+) -> _Placed | str:
+    """The drawing if it may be shown, or why not. ValueError where it is not of the crop's shape."""
+    drawn = drawing.planes
+    shapes = [plane.shape for plane in (drawn.y, drawn.u, drawn.v, drawing.weight)]
+    if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
+        raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
+    box = face.seen or face.box
+    since = cast.since(face)
+    if since is None or since >= COMPARED:
+        inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
+        if likeness(crop.y, drawn.y, drawing.weight, inner) > (ALIKE if since is None else STILL_ALIKE):
+            return _TOO_ALIKE
+        cast.passed(face)
+    painted = _bounds(drawing, *rectangle[:2])
+    hidden = _share(box, painted, planes)
+    if hidden < LEAST:
+        return f"only {hidden:.0%} of the face hidden"
+    return _Placed(drawing, rectangle, painted, hidden >= ENOUGH)
 
 
 def _bounds(drawing: Drawing, x0: int, y0: int) -> Box | None:

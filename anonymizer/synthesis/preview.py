@@ -13,6 +13,7 @@ from anonymizer.frame import F32, U8, Planes
 from anonymizer.synthesis import warp
 from anonymizer.synthesis.bank import Bank, FaceModel, Identity
 from anonymizer.synthesis.embedded import EmbeddedSwapper, Settings
+from anonymizer.synthesis.sampling import look_up
 from anonymizer.synthesis.swapper import Order, Swapper
 
 
@@ -102,16 +103,15 @@ def head(model: FaceModel, identity: Identity, landmarks: F32, size: int) -> U8:
     depth = identity.shape[triangles, 2].mean(1)
     triangles = triangles[np.argsort(-depth, kind="stable")]
     corners = landmarks[triangles]
-    turn = warp.signed_areas(corners) < 0
-    front = triangles[~turn] if turn.mean() < 0.5 else triangles[turn]
+    areas = warp.signed_areas(corners)
+    front = triangles[np.sign(np.median(areas)) * areas > 0]
     outside = np.array([[[0, 0, -1], [0, 0, -1]]], np.float32)
-    ((u, v),) = warp.maps(landmarks[front], model.uv[front], np.zeros(len(front), np.int64), [(size, size)], outside)
-    inside = (u >= 0).astype(np.float32)
-    at = u * model.side - 0.5, v * model.side - 0.5
-    skin = cv2.remap(identity.texture, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    (found,) = warp.maps(landmarks[front], model.uv[front], np.zeros(len(front), np.int64), [(size, size)], outside)
+    inside = (found[..., 0] >= 0).astype(np.float32)
+    skin = look_up(identity.texture.astype(np.float32), found * np.float32(model.side) - np.float32(0.5))
     edge = cv2.blur(inside, (size // 24, size // 24))
     alpha = (np.clip(edge * 2 - 1, 0, 1) * inside)[..., None]
-    return np.asarray(picture + alpha * (skin.astype(np.float32) - picture), np.uint8)
+    return np.asarray(picture + alpha * (skin - picture), np.uint8)
 
 
 def planes(bgr: U8) -> Planes:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from anonymizer.frame import F32
 
+_BLACK = np.zeros(1)
 Picture = TypeVar("Picture", bound=NDArray[np.uint8] | NDArray[np.float32])
 
 
-def look_up(picture: F32, x: F32, y: F32) -> F32:
-    """The picture at float32 (h, w) places, counted from the first pixel's centre; its rim goes on outside."""
-    found = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def look_up(picture: F32, places: F32) -> F32:
+    """The picture at float32 (h, w, 2) places x, y, counted from the first pixel's centre; its rim goes on outside."""
+    found = cv2.remap(picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(found, np.float32)
 
 
@@ -35,4 +36,4 @@ def shrink(picture: Picture, size: tuple[int, int]) -> Picture:
 
 def to_bytes(values: F32) -> NDArray[np.uint8]:
     """Rounded and clipped to 0–255."""
-    return np.asarray(np.clip(values + np.float32(0.5), 0, 255).astype(np.uint8))
+    return np.asarray(cv2.convertScaleAbs(cv2.max(values, _BLACK)), np.uint8)

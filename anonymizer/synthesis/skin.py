@@ -10,7 +10,7 @@ import numpy as np
 
 from anonymizer.frame import F32, U8
 from anonymizer.synthesis.bank import FaceModel, Identity
-from anonymizer.synthesis.layers import Eyeball, Parts
+from anonymizer.synthesis.layers import Eyeball, Parts, iris
 from anonymizer.synthesis.rig import Rig
 from anonymizer.synthesis.sampling import look_up, shrink
 
@@ -66,7 +66,7 @@ class Wardrobe:
         side = texture.shape[0]
         soft = np.asarray(cv2.blur(texture, (side // 14, side // 14)), np.float32)
         at = self._rig.node_uv * np.float32(side) - np.float32(0.5)
-        nodes = look_up(soft, at[None, :, 0], at[None, :, 1])[0]
+        nodes = look_up(soft, at[None])[0]
         sclera = components(identity.sclera, full_range)
         for eyeball in self.eyeballs(side):
             eyeball.darken(texture)
@@ -77,7 +77,7 @@ class Wardrobe:
             tuple((ball.part(fine), ball.part(coarse)) for ball in self.eyeballs(fine.shape[0]))
             for fine, coarse in zip(*_planes(texture), strict=True)
         )
-        irises = tuple(_pyramid(components(identity.iris, full_range), 4))
+        irises = tuple(iris(level) for level in _pyramid(components(identity.iris, full_range), 4))
         return Skin(
             luma,
             chroma,

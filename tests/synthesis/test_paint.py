@@ -82,8 +82,11 @@ class Anyone:
         self.asked += 1
         return True
 
-    def shown(self, face: Face) -> bool:
-        return False
+    def since(self, face: Face) -> int | None:
+        return None
+
+    def passed(self, face: Face) -> None:
+        pass
 
 
 anyone = Anyone()
@@ -195,6 +198,31 @@ def test_a_drawing_too_like_the_face_is_made_anew_with_somebody_else() -> None:
         paint(planes, [one], Flat({1: lambda order: same(order) if cast.asked < 2 else grey(order)}), cast, 0.0) == []
     )
     assert one.method == "replace" and cast.asked == 2
+
+
+class Once(Anyone):
+    """Counts frames since the identity passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame, self.at = 0, -1
+
+    def since(self, face: Face) -> int | None:
+        return None if self.at < 0 else self.frame - self.at
+
+    def passed(self, face: Face) -> None:
+        self.at = self.frame
+
+
+def test_an_identity_is_compared_until_it_passes_and_again_later() -> None:
+    cast, methods = Once(), []
+    for cast.frame in range(12):
+        one = face(1, (20, 20, 60, 60))
+        alike = cast.frame < 2 or cast.frame > 3
+        paint(noise(100, 100), [one], Flat({1: same} if alike else None), cast, 0.0)
+        methods.append(one.method)
+    # It passes in the third and fourth frame alone; the fourth is not looked at.
+    assert methods == ["solid"] * 2 + ["replace"] * 4 + ["solid"] * 6
 
 
 def test_a_face_that_everybody_is_too_like_is_covered() -> None:
