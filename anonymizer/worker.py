@@ -21,7 +21,7 @@ from typing import Any
 
 import av
 
-from anonymizer import assembly, link
+from anonymizer import assembly, heap, link
 from anonymizer.access_unit import AccessUnit
 from anonymizer.config import Config
 from anonymizer.errors import AnonymizerError
@@ -48,6 +48,7 @@ _NOTICE_RATE = 5.0  # pictures a second while there is none from the camera
 _PATIENCE = 1.0  # seconds without a picture after which the notice is shown
 _STATE_EVERY = 1.0
 _RETRY_MODELS = 10.0
+_TRIM_EVERY = 60.0
 _DEGRADED_FOR = 2.0  # seconds for which a covered frame is told
 
 
@@ -110,7 +111,7 @@ class Worker:
         self._shown: Frame | None = None
         self._served: deque[float] = deque(maxlen=200)
         self._online, self._loss = False, "connecting"
-        self._last_picture = self._last_notice = self._last_state = float("-inf")
+        self._last_picture = self._last_notice = self._last_state = self._last_trim = float("-inf")
         self._last_frame_time: float | None = None
         self._faces = 0
         self._covered: tuple[float, str] = (float("-inf"), "")
@@ -347,6 +348,9 @@ class Worker:
         if now - self._last_state >= _STATE_EVERY:
             self._last_state = now
             self._outbox.put(link.encode_json(Kind.STATE, self._state(now)))
+        if now - self._last_trim >= _TRIM_EVERY:
+            self._last_trim = now
+            heap.trim()
 
     def _state(self, now: float) -> dict[str, Any]:
         utc = time.time()
