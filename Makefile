@@ -33,7 +33,7 @@ bench: setup
 	$(BIN)/python -m tests.bench
 
 # The proof, on the shared footage: about five minutes of CPU time, on two cores. The page, the figures and the redacted
-# clips go to .evaluate. SAMPLE= looks at all frames and tries parrots and linkage on all people: about half an hour.
+# clips go to .evaluate. SAMPLE= looks at all frames, and tries parrots and linkage on all people.
 SHARED ?= ../shared
 VIDEO := $(SHARED)/footage/video
 SAMPLE ?= --step 5 --frames 100 --most-parrots 30

@@ -100,7 +100,7 @@ class Identities:
 
 def joined(samples: Sequence[Sample], thresholds: dict[str, float]) -> list[Sample]:
     """The samples with one name for the tracks of different clips whose mean originals every recogniser takes for one
-    person, by its threshold of natural faces: they are no impostors of each other. Tracks of one clip are not compared."""
+    person, by its threshold of natural faces: they are no impostors of each other."""
     if not thresholds or not samples:
         return list(samples)
     tracks = names(samples)

@@ -32,7 +32,7 @@ _STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 64em; padding: 0 1em; color: #222; background: #fff }
 h1, h2 { font-weight: 600; line-height: 1.2 }
 h2 { margin-top: 2.2em; border-bottom: 1px solid #bbb; padding-bottom: .2em }
-nav a { margin-right: 1.2em; color: #1f5fa8 }
+a { color: #1f5fa8 } nav a { margin-right: 1.2em }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: 13px; margin: 1em 0 }
 th, td { text-align: left; padding: 2px 12px 2px 0; vertical-align: top; border-bottom: 1px solid #e8e8e8 }
@@ -65,9 +65,9 @@ def html(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sectio
     return "\n".join([*parts, "</table></div></body></html>\n"])
 
 
-def goals(sections: Sequence[Section]) -> list[Figure]:
+def goals(sections: Sequence[Section]) -> list[tuple[Section, Figure]]:
     """The figures that have a goal."""
-    return [figure for section in sections for figure in section.figures if figure.goal is not None]
+    return [(section, figure) for section in sections for figure in section.figures if figure.goal is not None]
 
 
 def plain(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> dict[str, Any]:
@@ -103,12 +103,13 @@ def _summary(sections: Sequence[Section]) -> Iterator[str]:
     chosen = goals(sections)
     if not chosen:
         return
-    yield '<h2>Goals</h2><div class="wide"><table><tr><th>figure</th><th>of</th><th class="n">value</th>'
+    yield '<h2>Goals</h2><div class="wide"><table><tr><th>part</th><th>figure</th><th>of</th><th class="n">value</th>'
     yield '<th class="n">goal</th><th></th><th class="n">count</th></tr>'
-    for one in chosen:
+    for section, one in chosen:
         verdict = one.verdict()
+        yield f'<tr><td><a href="#{_anchor(section)}">{escape(section.title)}</a></td>'
         yield (
-            f'<tr><td>{escape(one.name)}</td><td>{escape(one.of)}</td><td class="n">{escape(one.text())}</td>'
+            f'<td>{escape(one.name)}</td><td>{escape(one.of)}</td><td class="n">{escape(one.text())}</td>'
             f'<td class="n">{escape(str(one.goal))}</td><td class="{verdict.split(",")[0]}">{escape(verdict)}</td>'
             f'<td class="n">{one.count}</td></tr>'
         )

@@ -56,7 +56,7 @@ def test_goals_are_told_first_with_what_the_interval_leaves_open() -> None:
     made.number("error", "faces", Rate(0.06, 50, 5, 0.055, 0.07), "Measured.", "%", 100, Goal(5))
     made.number("energy", "faces", Rate(1.1, 50, 5, 1.0, 1.15), "Measured.", goal=Goal(1.2))
     made.number("energy", "nothing", None, "Measured.", goal=Goal(1.2))
-    verdicts = [figure.verdict() for figure in report.goals([made])]
+    verdicts = [figure.verdict() for _, figure in report.goals([made])]
     assert verdicts == ["met, not sure", "missed", "met", ""]
     text = report.html("t", [], [made])
     assert text.index("<h2>Goals</h2>") < text.index("Recall &lt;1&gt;</h2>")
