@@ -159,7 +159,7 @@ class Pages:
             if not self.token or not secrets.compare_digest(given.encode(), self.token.encode()):
                 raise web.HTTPForbidden(text="this address was opened already; start the review again")
             self.token, self._cookie = "", secrets.token_urlsafe(32)
-            answer: web.StreamResponse = web.HTTPSeeOther("/")
+            answer: web.StreamResponse = web.Response(status=303, headers={"Location": "/"})
             answer.set_cookie(_COOKIE, self._cookie, httponly=True, samesite="Strict", path="/")
             return answer
         known = request.cookies.get(_COOKIE, "")
