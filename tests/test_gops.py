@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from anonymizer import gops
 from anonymizer import redact as redacting
 from anonymizer.access_unit import split
 from anonymizer.config import Config
+from anonymizer.faces.detectors import load_detector
 from anonymizer.faces.doubtful import LookSettings
 from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.faces.schedule import ScheduleSettings
@@ -29,11 +32,13 @@ from tests import stages, videos
 from tests.stages import WHITE
 
 GOP = 20
+QUIET = (22, 23, 24, 25)
+"""Photographs of shared/photos/scenes in which the detector finds nothing."""
 SOLID = load("default: solid", "f")
 EVERY_FRAME = ScheduleSettings(interval=0.0, still=0.0, regions=0)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _squares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faces are bright squares."""
 
@@ -150,6 +155,10 @@ def played(path: Path) -> None:
         assert told.stdout.count("chain   *****") == expected
 
 
+squares = pytest.mark.usefixtures("_squares")
+
+
+@squares
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])
 @pytest.mark.parametrize("bframes", ["0", "2"])
 def test_clean_gops_keep_their_bits(tmp_path: Path, suffix: str, bframes: str) -> None:
@@ -178,6 +187,7 @@ def test_clean_gops_keep_their_bits(tmp_path: Path, suffix: str, bframes: str) -
     played(target)
 
 
+@squares
 @pytest.mark.parametrize("bframes", ["0", "2"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_times_are_the_sources(tmp_path: Path, suffix: str, bframes: str) -> None:
@@ -192,6 +202,7 @@ def test_times_are_the_sources(tmp_path: Path, suffix: str, bframes: str) -> Non
     assert all(a < b for a, b in pairwise(stamps))
 
 
+@squares
 def test_a_face_late_in_a_gop_covers_its_pictures_that_went_by(tmp_path: Path) -> None:
     """They are decoded again: each comes out at its place, alike but for the coding."""
     source = clip(tmp_path / "in.mp4", 3 * 50, lambda i: 84 <= i < 89, g="50", bf="2")
@@ -202,6 +213,7 @@ def test_a_face_late_in_a_gop_covers_its_pictures_that_went_by(tmp_path: Path) -
         assert np.abs(x.astype(int) - y).mean() < 4
 
 
+@squares
 def test_nothing_but_slices_is_kept(tmp_path: Path) -> None:
     source, target = clip(tmp_path / "in.mp4", 2 * GOP, lambda i: False), tmp_path / "out.mp4"
     assert b"x264 - core" in source.read_bytes()  # user data in an SEI
@@ -219,6 +231,7 @@ def test_nothing_but_slices_is_kept(tmp_path: Path) -> None:
             assert not packet.is_keyframe or {5, 7, 8} <= set(kinds)  # parameter sets in band
 
 
+@squares
 def test_sound_comes_along(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", 3 * GOP, lambda i: i > 50, audio=True)
     run(source, tmp_path / "out.mp4", audio=True)
@@ -226,6 +239,7 @@ def test_sound_comes_along(tmp_path: Path) -> None:
         assert sum(frame.samples for frame in reader.decode(audio=0)) >= 320 * 60
 
 
+@squares
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -244,6 +258,7 @@ def test_what_is_in_doubt_is_encoded_anew(tmp_path: Path, options: dict[str, str
         assert [entry["frames"] for entry in told] == [60]
 
 
+@squares
 def test_a_hidden_part_of_the_picture_is_not_passed_on(tmp_path: Path) -> None:
     """Cropping hides a face from the detector, but not from who reads the file."""
     source = clip(tmp_path / "in.mp4", GOP, lambda i: False, size=(256, 192))
@@ -257,6 +272,7 @@ def test_a_hidden_part_of_the_picture_is_not_passed_on(tmp_path: Path) -> None:
     assert "cropping" in str(told[0]["reason"]) if told else "sides" in summary.nothing_copied
 
 
+@squares
 def test_masks_and_privacy_touch_every_gop(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mp4", 2 * GOP, lambda i: False)
     for text in ("masks: {sky: {polygon: [[0, 0], [1, 0], [1, 0.1]]}}", "default: privacy"):
@@ -278,6 +294,7 @@ def test_a_failing_detector_leaves_nothing_clean(tmp_path: Path, monkeypatch: py
     assert summary.copied_gops == 0 and summary.covered_whole == 2 * GOP
 
 
+@squares
 def test_damage_is_not_passed_on(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.ts", 5 * GOP, lambda i: False)
     data = bytearray(source.read_bytes())
@@ -291,6 +308,7 @@ def test_damage_is_not_passed_on(tmp_path: Path) -> None:
     played(tmp_path / "out.mp4")
 
 
+@squares
 def test_a_gop_too_long_for_memory_is_encoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gops, "MOST_BYTES", 20_000)
     source = clip(tmp_path / "in.mp4", 3 * GOP, lambda i: False, g="60")
@@ -299,6 +317,7 @@ def test_a_gop_too_long_for_memory_is_encoded_anew(tmp_path: Path, monkeypatch: 
     assert [entry["reason"] for entry in told] == ["too long to be kept in memory"]
 
 
+@squares
 def test_pictures_that_differ_a_second_time_are_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the file is encoded anew as a whole."""
     source = clip(tmp_path / "in.mp4", 3 * GOP, lambda i: i == 35)
@@ -311,6 +330,7 @@ def test_pictures_that_differ_a_second_time_are_never_written(tmp_path: Path, mo
     assert summary.frames == 60 == len(luma(tmp_path / "out.mp4"))
 
 
+@squares
 @pytest.mark.parametrize(
     "name", ["h264_4bf_pyramid_nobsrestriction.mp4", "sample_edit_list_only_preroll_sync_sample.mp4", "brokensps.mp4",
              "interlaced_crop.mp4", "mp4-init-nonkeyframe.mp4", "test_iibbibb_neg_ctts.mp4", "two_first_slice.mp4",
@@ -324,3 +344,74 @@ def test_odd_streams_come_out_as_without_copying(shared: Path, tmp_path: Path, n
     assert summary.frames == plain.frames and summary.problems == plain.problems
     assert videos.times_of(tmp_path / "out.mkv") == pytest.approx(videos.times_of(tmp_path / "plain.mkv"), abs=2e-3)
     played(tmp_path / "out.mkv")
+
+
+def pan(path: Path, shared: Path, photos: Sequence[int], face: int | None = None) -> Path:
+    """Two seconds of 720p over each photograph without faces, with a camera's noise; a portrait in one of them."""
+    noise = np.random.default_rng(3)
+    grain = noise.normal(0, 3, (784, 1344)).astype(np.int16)
+    with av.open(str(path), "w") as output:
+        options = {"g": "50", "keyint_min": "50", "sc_threshold": "0", "bf": "0", "crf": "23", "preset": "veryfast"}
+        stream = output.add_stream("libx264", rate=25, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for number, photo in enumerate(photos):
+            scene = cv2.imread(str(shared / "photos" / "scenes" / f"{photo:04}.jpg"))
+            scale = max(1472 / scene.shape[1], 828 / scene.shape[0])
+            scene = cv2.resize(scene, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            if number == face:
+                portrait = cv2.imread(str(sorted((shared / "faces").glob("*.jpg"))[40]))
+                scene[300:460, 600:760] = cv2.resize(portrait, (160, 160), interpolation=cv2.INTER_AREA)
+            for index in range(50):
+                x, y = (scene.shape[1] - 1280) * index // 50, (scene.shape[0] - 720) * index // 50
+                view = np.ascontiguousarray(scene[y : y + 720, x : x + 1280])
+                picture = av.VideoFrame.from_ndarray(view, format="bgr24").reformat(format="yuv420p")
+                dy, dx = noise.integers(0, 64, 2)
+                planes = planes_of(picture)
+                planes.y[:] = np.clip(planes.y + grain[dy : dy + 720, dx : dx + 1280], 16, 235)
+                output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return path
+
+
+def test_copying_costs_less_than_encoding(shared: Path, tmp_path: Path) -> None:
+    """Photographs panned over, the detector's input 640 pixels wide: fewer CPU seconds than plain, bits kept."""
+    source = pan(tmp_path / "in.mp4", shared, QUIET, face=1)
+    costs, told = {}, {}
+    for name, copy in (("plain", None), ("copy", LookSettings(size=640))):
+        report = tmp_path / f"{name}.json"
+        start = time.process_time()
+        redacting.redact(source, tmp_path / f"{name}.mp4", Config(), SOLID, report=report, copy=copy)
+        costs[name] = time.process_time() - start
+        told[name] = json.loads(report.read_text())
+    kept = told["copy"]
+    busy = {frame["index"] // 50 for frame in kept["frames"] if frame["faces"]}  # a neighbour too, by the look-ahead
+    assert [entry["copied"] for entry in kept["gops"]] == [number not in busy for number in range(4)]
+    assert 1 in busy and not busy & {2, 3}
+    own, written = slices(source), slices(tmp_path / "copy.mp4")
+    before, after = luma(source), luma(tmp_path / "copy.mp4")
+    assert own[100:] == written[100:]
+    assert all((x == y).all() for x, y in zip(before[100:], after[100:], strict=True))
+    played(tmp_path / "copy.mp4")
+    assert costs["copy"] < 0.95 * costs["plain"], costs
+
+
+@pytest.mark.soak
+def test_what_is_passed_on_shows_nobody(shared: Path, tmp_path: Path) -> None:
+    """Footage in which people come and go, every frame looked at as it is; judged by another detector."""
+    source = shared / "footage" / "video" / "one-by-one-person-detection.mp4"
+    report = tmp_path / "out.json"
+    summary = redacting.redact(source, tmp_path / "out.mp4", Config(), SOLID, report=report, copy=LookSettings(size=0))
+    assert summary.frames == 1394 and summary.copied_gops >= 50
+    judge = load_detector(shared / "attackers" / "scrfd_2.5g_kps.onnx")
+    copied = {
+        index
+        for gop in json.loads(report.read_text())["gops"]
+        if gop["copied"]
+        for index in range(gop["first"], gop["first"] + gop["frames"])
+    }
+    with av.open(str(tmp_path / "out.mp4")) as reader:
+        for index, frame in enumerate(reader.decode(video=0)):
+            if index in copied and index % 3 == 0:
+                assert not len(judge.detect([planes_of(frame).bgr()], 0.5)[0]), index
+    played(tmp_path / "out.mp4")

@@ -64,9 +64,8 @@ class LookSettings:
 
 
 def tracking(floor: float) -> TrackerSettings:
-    """Every box from floor on is covered, from its first sighting, and no pass that misses it takes that back. A track
-    is continued by boxes that score a quarter less.
+    """Every box from floor on is covered, from its first sighting, and no pass that misses it takes that back.
 
     What is to be covered beyond the face is the policy's to say: the tracker adds only what it does not know.
     """
-    return TrackerSettings(margin=0.0, low=0.75 * floor, start=floor, refuted_by=1_000_000)
+    return TrackerSettings(margin=0.0, low=floor, start=floor, refuted_by=1_000_000)
