@@ -68,8 +68,9 @@ class Session:
     def accept(self, given: Mapping[str, Any]) -> dict[str, list[Mark]]:
         """Corrections by video. ConfigError for what is none, or may not be made."""
         names = {video.name for video in self.made.videos}
-        if not isinstance(given, dict) or set(given) - names:
-            raise ConfigError("corrections name a video that is not in this export")
+        lists = isinstance(given, dict) and all(isinstance(found, list) for found in given.values())
+        if not lists or set(given) - names:
+            raise ConfigError("corrections are lists by video, of videos in this export")
         marks = {name: [Mark.parse(one) for one in found] for name, found in given.items() if found}
         for name, found in marks.items():
             if problems := subject.released(found, self.told.moments.get(name, [])):
