@@ -33,8 +33,8 @@ RATES = [
 class Live:
     """One loop of a clip as a recorder got it; the test is skipped where the machine is too slow.
 
-    original: what the camera sent; shown: what the recorder got; labels: for the original's pictures, of which every
-    ``every``-th is labelled.
+    original: what the camera sent, of ``count`` pictures; shown: what the recorder got; labels: for the original's
+    pictures, of which every ``every``-th is labelled.
     """
 
     def __init__(self, shared: Path, folder: Path, name: str, step: int, **settings: Any) -> None:
@@ -42,7 +42,7 @@ class Live:
         rig.need_gst_server()
         self.fps, self.every = CLIPS[name][0] / step, max(1, CLIPS[name][1] // step)
         self.original = stamp.stamped(shared / "footage" / "video" / f"{name}.mp4", folder / f"{name}.mp4", step)
-        count = sum(1 for _ in stamp.lumas(self.original))
+        count = self.count = sum(1 for _ in stamp.lumas(self.original))
         known = json.loads((shared / "labels" / "dev" / f"{name}.json").read_text())
         known["frames"] = [
             {**frame, "index": frame["index"] // step} for frame in known["frames"] if frame["index"] % step == 0
@@ -93,7 +93,6 @@ def test_recall(shared: Path, tmp_path: Path, name: str, step: int) -> None:
     painted.write_text(json.dumps({"frames": found}))
     row = recall(shared, live, painted)
     assert covered_from_20(row) >= 99.0, row
-    assert row["spill"] <= 0.5, row
     if name == "people-walking" and step == 1:
         assert row["cov_bins"][0] >= 80.0, row
     for face in (face for frame in known["frames"] for face in frame["faces"] if face["box"][3] < 20):
@@ -101,6 +100,13 @@ def test_recall(shared: Path, tmp_path: Path, name: str, step: int) -> None:
     live.labels.write_text(json.dumps(known))
     row = recall(shared, live, painted)
     assert row["longest"] * live.every / live.fps <= 0.4, row
+    # Where the loop begins anew, faces of its end are still held, and those of its beginning seen ahead: cameras do not
+    # cut.
+    first, last = 0.6 * live.fps, live.count - 0.6 * live.fps
+    known["frames"] = [frame for frame in known["frames"] if first <= frame["index"] < last]
+    live.labels.write_text(json.dumps(known))
+    row = recall(shared, live, painted)
+    assert row["spill"] <= 0.5, row
 
 
 @pytest.mark.parametrize(("name", "step"), RATES)
