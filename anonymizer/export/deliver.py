@@ -77,13 +77,13 @@ def begin(job: Job, state: StateDir, case: Case, said: dict[str, Any]) -> AuditF
     if case.target.exists() and job.noted("trail.json") is None:
         raise ConfigError(f"{case.target} is there already; name another file")
     log = AuditFile(state)
-    if job.noted("begun.json") is None:
+    if job.noted(work.BEGUN) is None:
         told = {
             "case": request.case, "kind": request.kind, "reason": request.reason, "approver": request.approver,
             "recipient": request.recipient, "order": job.folder.name,
         }  # fmt: skip
         log.append((time.time(), BEGUN, {**told, **said}))
-        job.note("begun.json", True)
+        job.note(work.BEGUN, True)
     return log
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from anonymizer.config import Config
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.export import command, erase, manifest
-from anonymizer.export.job import Job, digest
+from anonymizer.export.job import BEGUN, Job, digest
 from anonymizer.export.marks import Mark
 from anonymizer.export.originals import Stretch
 from anonymizer.frame import Frame
@@ -63,11 +63,11 @@ def _run(given: argparse.Namespace) -> int:
     command.gently()
     with Job.open(state, "erasure", order) as job:
         log = AuditFile(state)
-        if job.noted("begun.json") is None:
+        if job.noted(BEGUN) is None:
             if given.certificate.exists():
                 raise ConfigError(f"{given.certificate} is there already; name another file")
             log.append((time.time(), erase.BEGUN, {**said, **{k: v for k, v in order.items() if k != "photos"}}))
-            job.note("begun.json", True)
+            job.note(BEGUN, True)
         noted = job.noted("marks.json")
         if noted is None:
             marks, doubts = _marks(given, loaded, state, log)

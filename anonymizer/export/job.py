@@ -21,6 +21,8 @@ from typing import Any
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.statedir import StateDir
 
+BEGUN = "begun.json"
+"""The note that the audit has been told of the order: from then on it can be gone on with."""
 _ORDER, _GONE = "order.json", ".gone-"
 
 
@@ -46,10 +48,14 @@ class Job:
         except BlockingIOError as error:
             os.close(lock)
             raise ConfigError(f"{folder}: another process works on this {kind}") from error
+        job = cls(folder, order)
         try:
-            job = cls(folder, order)
             job.note(_ORDER, order)
             yield job
+        except BaseException:
+            if job.noted(BEGUN) is None:  # refused: nothing is to be gone on with
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         finally:
             os.close(lock)
 

@@ -94,6 +94,7 @@ def test_an_incident_is_exported_whole_and_told_before(
     assert kinds[-3:] == ["export begun", "exported", "export finished"]
     assert not list((state.path / "exports").iterdir()), "the work folder goes"
     assert scene.run(words) == 2, "what is there is not written over"
+    assert not list((state.path / "exports").iterdir()), "what is refused leaves nothing"
     assert scene.run(["export", "delivered", str(target), "--to", "the police", "--how", "courier", "--state",
                       str(state.path)]) == 0  # fmt: skip
     sealed = tmp_path / "sealed.age"
