@@ -2,8 +2,9 @@
 
 A face model (``models/face_model.npz``) holds a mean shape, its modes of variation, and patches of skin whose light has
 been taken out. A person is put together from it: a shape of their own, the cheeks of one donor, and the forehead, eyes,
-brows, nose and mouth of others, a little bent, so that every part looks real and nobody is shown whole. Which person is
-drawn follows from a keyed hash alone: nothing about the person in the picture has a say.
+brows, nose and mouth of others, a little bent, so that every part looks real and nobody is shown whole. The model lists
+the people that were compared with each other and with all portraits, and found to be strangers. Which of them is drawn
+follows from a keyed hash alone: nothing about the person in the picture has a say.
 
 Pure: keys and names come in as arguments; only ``FaceModel.load`` reads a file.
 """
@@ -46,7 +47,7 @@ class FaceModel:
     (Cr and Cb less 128, OpenCV's YCrCb) of the n donors. regions: uint8 (5, r, r), where the other ``PARTS`` replace
     the skin. kin: int32 (n, m), for each donor those whose parts go with its own. slack: uint8 (r, r), how
     far the texture may be bent. iris: uint8 (i, 32, 32, 3), sclera: uint8 (24, 48, 3), mouths: uint8 (j, 32, 64, 3),
-    BGR.
+    BGR. people: int32 (m,), the numbers (``key_of``) of the people that may be drawn.
     """
 
     shape_mean: F32
@@ -64,6 +65,7 @@ class FaceModel:
     iris: U8
     sclera: U8
     mouths: U8
+    people: I32
 
     @property
     def side(self) -> int:
@@ -90,6 +92,7 @@ class FaceModel:
                     iris=z["iris"],
                     sclera=z["sclera"],
                     mouths=z["mouths"],
+                    people=z["people"].astype(np.int32),
                 )
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ModelError(f"face model {path}: {error}; run `anonymizer models verify`") from error
@@ -103,10 +106,13 @@ class FaceModel:
             "regions": (model.regions.shape[:1], (len(PARTS) - 1,)),
             "slack": (model.slack.shape, model.regions.shape[1:]),
             "kin": (model.kin.shape[:1], (n,)),
+            "people": (model.people.shape, (model.people.size,)),
         }
         for name, (found, expected) in shapes.items():
             if found != expected:
                 raise ModelError(f"face model {path}: {name} is {found} where {expected} was expected")
+        if len(np.unique(model.people)) != model.people.size or not model.people.size:
+            raise ModelError(f"face model {path}: it lists nobody, or somebody twice; run `anonymizer models verify`")
         return model
 
 
@@ -114,14 +120,14 @@ class FaceModel:
 class Identity:
     """A person who does not exist.
 
-    key: the digest that made it. shape: float32 (200, 3), in the frame of ``FaceModel.shape_mean``. texture: uint8
-    (s, s, 3) BGR in the layout of ``FaceModel.uv``, evenly lit, eye openings filled with lid, lips shut (the line
-    between them included, so that a shut mouth may be painted from the texture alone). iris: uint8 (32, 32, 3) BGR,
-    pupil and iris fill the disc of radius 16, the rim goes on outside. sclera: uint8 (24, 48, 3) BGR, the opening of
-    the right eye without its iris, outer corner left, lids at top and bottom; mirror it for the left eye. mouth: uint8
-    (32, 64, 3) BGR, the inside of a mouth open by half its width: corners left and right, upper lip at the top; a less
-    open mouth shows its upper part. donors: see ``PARTS``; from n on the donors mirrored. coefficients: float32 (k,) of
-    the shape modes.
+    key: the seed that made it; it is no secret. shape: float32 (200, 3), in the frame of ``FaceModel.shape_mean``.
+    texture: uint8 (s, s, 3) BGR in the layout of ``FaceModel.uv``, evenly lit, eye openings filled with lid, lips shut
+    (the line between them included, so that a shut mouth may be painted from the texture alone). iris: uint8 (32, 32,
+    3) BGR, pupil and iris fill the disc of radius 16, the rim goes on outside. sclera: uint8 (24, 48, 3) BGR, the
+    opening of the right eye without its iris, outer corner left, lids at top and bottom; mirror it for the left eye.
+    mouth: uint8 (32, 64, 3) BGR, the inside of a mouth open by half its width: corners left and right, upper lip at
+    the top; a less open mouth shows its upper part. donors: see ``PARTS``; from n on the donors mirrored.
+    coefficients: float32 (k,) of the shape modes.
     """
 
     key: bytes
@@ -181,14 +187,28 @@ SHAPE_LIMIT = 2.0
 """Coefficients of the shape modes stay within so many standard deviations."""
 
 
-def sample(model: FaceModel, key: bytes) -> Identity:
-    """The person that a digest stands for."""
-    draw = _Draw(key)
+def key_of(number: int) -> bytes:
+    """The seed of person number so and so."""
+    return hashlib.sha256(encode(("person", number))).digest()
+
+
+def donors_of(model: FaceModel, key: bytes) -> tuple[int, ...]:
+    """``Identity.donors`` of the person that a seed stands for, without drawing them."""
+    return _donors(model, _Draw(key))
+
+
+def _donors(model: FaceModel, draw: _Draw) -> tuple[int, ...]:
     n = len(model.luma)
     skin = draw.integer(n)
     kin = [int(k) for k in model.kin[skin]]
     parts = [skin, *(kin.pop(draw.integer(len(kin))) for _ in PARTS[1:])]
-    donors = tuple(part + n * draw.integer(2) for part in parts)
+    return tuple(part + n * draw.integer(2) for part in parts)
+
+
+def sample(model: FaceModel, key: bytes) -> Identity:
+    """The person that a seed stands for."""
+    draw = _Draw(key)
+    donors = _donors(model, draw)
     coefficients = np.array([draw.normal() for _ in range(len(model.shape_modes))])
     coefficients = np.clip(coefficients, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
     shape = model.shape_mean + np.tensordot(coefficients, model.shape_modes, 1)
@@ -245,16 +265,6 @@ def _bent(model: FaceModel, texture: U8, draw: _Draw) -> U8:
     return np.asarray(cv2.remap(texture, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def alike(model: FaceModel, a: Identity, b: Identity) -> bool:
-    """Whether two people might be taken for each other: much of the same skin, or nearly the same shape."""
-    n = len(model.luma)
-    shared = [x % n == y % n for x, y in zip(a.donors, b.donors, strict=True)]
-    if shared[0] or sum(shared) >= 2:
-        return True
-    norm = float(np.linalg.norm(a.coefficients) * np.linalg.norm(b.coefficients))
-    return float(a.coefficients @ b.coefficients) > 0.6 * norm
-
-
 class Bank:
     """People by scope. Whoever does not hold the key cannot tell which faces belong to one scope.
 
@@ -273,11 +283,11 @@ class Bank:
         return f"Bank({len(self._cache)} people ready)"
 
     def digest(self, *scope: Part) -> bytes:
-        """HMAC-SHA256 of the key over the scope's parts: the seed of the scope's person."""
+        """HMAC-SHA256 of the key over the scope's parts: what draws the scope's person."""
         return hmac.new(self._key, encode(scope), hashlib.sha256).digest()
 
     def person(self, key: bytes) -> Identity:
-        """The person that a digest stands for."""
+        """The person that a seed stands for."""
         found = self._cache.get(key)
         if found is None:
             found = sample(self.model, key)
@@ -289,19 +299,25 @@ class Bank:
         return found
 
     def identity(self, *scope: Part) -> Identity:
-        """The scope's person."""
-        return self.person(self.digest(*scope))
+        """The scope's person. Two scopes draw the same one as often as chance has it: 1 in ``FaceModel.people``."""
+        return self.person(self._drawn(scope))
 
-    def distinct(self, *scope: Part, beside: Iterable[bytes], tries: int = 64) -> Identity:
-        """The scope's person, or the next one drawn that looks like none of those in view.
+    def distinct(self, *scope: Part, beside: Iterable[bytes]) -> Identity:
+        """The scope's person, or the next one drawn that is none of those in view.
 
-        beside: the keys (``Identity.key``) of the people in view. Where every try resembles somebody, the last one
-        is taken: in a crowd beyond what the model can tell apart, a likeness is better than an uncovered face.
+        beside: the keys (``Identity.key``) of the people in view. Where everybody of the model is in view already, the
+        scope's own person comes: a face seen twice is better than an uncovered one.
         """
-        others = [self.person(key) for key in beside]
-        drawn = self.identity(*scope)
-        for count in range(1, tries):
-            if not any(alike(self.model, drawn, other) for other in others):
-                break
-            drawn = self.person(self.digest(*scope, count))
-        return drawn
+        taken = set(beside)
+        key = own = self._drawn(scope)
+        count = 0
+        while key in taken:
+            if len(taken) >= len(self.model.people):
+                return self.person(own)
+            count += 1
+            key = self._drawn((*scope, count))
+        return self.person(key)
+
+    def _drawn(self, scope: tuple[Part, ...]) -> bytes:
+        place = int.from_bytes(self.digest(*scope)[:8], "big") % len(self.model.people)
+        return key_of(int(self.model.people[place]))

@@ -146,6 +146,7 @@ def build(shared: Path, names: np.ndarray, points: np.ndarray) -> tuple[dict[str
         "iris": np.array([openings.draw_iris(colour, seed) for seed, colour in enumerate(colours)]),
         "sclera": openings.sclera(pictures, points),
         "mouths": mouths(shared),
+        "people": np.arange(64, dtype=np.int32),  # vet.py replaces them
     }
     return arrays | parts, share
 

@@ -3,8 +3,8 @@
     python models/training/identities/score.py --shared ../shared [--count 1000] [--model models/face_model.npz]
 
 The bar is the portraits' own: the 95th percentile, over all portraits, of the cosine similarity to the nearest other
-portrait. Sampled people are drawn with their own shape, frontal, on the plain head of ``anonymizer.synthesis.preview``,
-which all of them share: it makes them somewhat more alike than they are.
+portrait. The people of the model's list (``vet.py``) are drawn with their own shape on the plain head of
+``anonymizer.synthesis.preview``, which all of them share: it makes them somewhat more alike than they are.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 import cv2
 import geometry
 import numpy as np
-from nets import Detector, Mesh, recognisers
+from nets import Detector, Mesh, Recogniser, recognisers
 
 from anonymizer.faces import topology
-from anonymizer.synthesis import preview
-from anonymizer.synthesis.bank import Bank, FaceModel
+from anonymizer.synthesis import bank, preview
+from anonymizer.synthesis.bank import FaceModel
 
-KEY = "the key under which people are scored"
+UNSEEN = 10**6
 
 
 def nearest(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
@@ -38,49 +38,58 @@ def percentiles(values: np.ndarray) -> dict[str, float]:
     return dict(zip(("p5", "p50", "p95", "p99", "max"), found.round(4).tolist(), strict=True))
 
 
+def portraits(shared: Path, nets: dict[str, Recogniser], cache: Path | None) -> dict[str, np.ndarray]:
+    """By recogniser, the unit vectors (n, d) of every portrait in which the mesh is sure of a face.
+
+    cache: a file that keeps them between runs.
+    """
+    if cache is not None and cache.exists():
+        stored = np.load(cache)
+        return {name: stored[name] for name in nets}
+    detector, mesh = Detector(shared / "models"), Mesh(shared / "models")
+    vectors: dict[str, list[np.ndarray]] = {name: [] for name in nets}
+    for file in sorted((shared / "faces").glob("*.jpg")):
+        bgr = cv2.imread(str(file))
+        faces = detector(bgr)
+        found = mesh(bgr, faces[0]) if len(faces) else (None, 0.0)
+        if found[0] is None or found[1] < 0.9:
+            continue
+        five = topology.five_points(geometry.points_200(found[0][None])[:, :, :2])[0]
+        for name, net in nets.items():
+            vectors[name].append(net(bgr, five))
+    known = {name: np.array(v) for name, v in vectors.items()}
+    if cache is not None:
+        np.savez(cache, **known)
+    return known
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--model", type=Path, default=Path("models/face_model.npz"))
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--key", default=KEY, help="another key, other people")
+    parser.add_argument("--count", type=int, help="the first so many of the listed people; else all")
+    parser.add_argument("--unlisted", action="store_true", help="people as they come, of numbers nobody has looked at")
+    parser.add_argument("--yaw", type=float, default=0.0, help="degrees by which the people's heads are turned")
     parser.add_argument("--cache", type=Path, help="where the portraits' vectors are kept between runs")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     nets = recognisers(options.shared)
-    detector, mesh = Detector(options.shared / "models"), Mesh(options.shared / "models")
-    files = sorted((options.shared / "faces").glob("*.jpg"))
-    if options.cache is not None and options.cache.exists():
-        stored = np.load(options.cache)
-        portraits = {name: stored[name] for name in nets}
-    else:
-        vectors: dict[str, list[np.ndarray]] = {name: [] for name in nets}
-        for file in files:
-            bgr = cv2.imread(str(file))
-            faces = detector(bgr)
-            found = mesh(bgr, faces[0]) if len(faces) else (None, 0.0)
-            if found[0] is None or found[1] < 0.9:
-                continue
-            five = topology.five_points(geometry.points_200(found[0][None])[:, :, :2])[0]
-            for name, net in nets.items():
-                vectors[name].append(net(bgr, five))
-        portraits = {name: np.array(v) for name, v in vectors.items()}
-        if options.cache is not None:
-            np.savez(options.cache, **portraits)
-
+    known = portraits(options.shared, nets, options.cache)
     model = FaceModel.load(options.model)
-    bank = Bank(model, options.key.encode(), cache=4)
+    numbers = model.people[: options.count]
+    if options.unlisted:
+        numbers = UNSEEN + np.arange(options.count or 1000)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in nets}
-    view = preview.View()
-    for number in range(options.count):
-        person = bank.identity("score", number)
+    view = preview.View(yaw=options.yaw)
+    for number in numbers.tolist():
+        person = bank.sample(model, bank.key_of(number))
         bgr = preview.picture(model, person, view, 224)
         landmarks = preview.placed(person, view, 224)
         five = topology.five_points(landmarks[None])[0]
         for name, net in nets.items():
             drawn[name].append(net(bgr, five))
     report = {}
-    for name, vectors_of_portraits in portraits.items():
+    for name, vectors_of_portraits in known.items():
         people = np.array(drawn[name])
         own = nearest(vectors_of_portraits)
         to_portraits, to_people = nearest(people, vectors_of_portraits), nearest(people)

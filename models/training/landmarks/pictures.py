@@ -22,7 +22,9 @@ from anonymizer.faces.landmarks import CROP_SCALE, crop_around
 from anonymizer.faces.pose import pose_of
 
 FOLDERS = ("faces", "photos/bare", "photos/masked", "photos/people")
-SHARES = {"faces": 0.68, "bare": 0.16, "masked": 0.06, "people": 0.10}
+SHARES = {"faces": 0.40, "bare": 0.28, "masked": 0.10, "people": 0.22}
+PLAIN = 0.6
+"""Share of the faces that are shown as they are; the others are turned in space, their eyes shut, their shape mixed."""
 TILE = 128
 """Side of a stored picture: a crop and a margin, so that it can still be shifted, scaled and turned."""
 MARGIN = 128 / 112
@@ -57,11 +59,11 @@ class Pictures:
 
     def __init__(self, shared: Path, labels: Path, seed: int, validation: bool = False) -> None:
         data = np.load(labels)
-        keep = (data["presences"] > 0.5) & (data["spreads"] < 0.05)
+        keep = (data["presences"] > 0.5) & (data["spreads"] < 0.12)
         keep &= np.array([held_out(str(name)) == validation for name in data["names"]])
         self.names = [str(name) for name in data["names"][keep]]
         self.labels = data["labels"][keep]
-        self.weights = np.clip(0.025 / data["spreads"][keep], 0.3, 1)
+        self.weights = np.clip(0.025 / data["spreads"][keep], 0.2, 1)
         self.poses = pose_of(self.labels)
         self.shared = shared
         kinds = np.array([Path(name).parent.name for name in self.names])
@@ -94,7 +96,7 @@ class Pictures:
                 x, y, shelf = 0, y + shelf + int(rng.integers(1, 6)), 0
             if y + side > height:
                 break
-            sample = self._negative() if rng.random() < 0.13 else self._positive()
+            sample = self._negative() if rng.random() < 0.08 else self._positive()
             small = cv2.resize(sample.image, (side, side), interpolation=cv2.INTER_AREA)
             sheet[y : y + side, x : x + side] = _spoilt(small, rng)
             placed.append((x, y, side, sample))
@@ -111,9 +113,9 @@ class Pictures:
         return samples
 
     def _side(self) -> int:
-        """Pixels of a tile in the camera's picture: faces of 14 to 100 pixels, and a third large and sharp."""
+        """Pixels of a tile in the camera's picture: faces of 18 to 100 pixels, and two in five large and sharp."""
         rng = self.rng
-        face = rng.uniform(90, 112) if rng.random() < 0.33 else np.exp(rng.uniform(np.log(14), np.log(90)))
+        face = rng.uniform(90, 112) if rng.random() < 0.4 else np.exp(rng.uniform(np.log(18), np.log(90)))
         return int(face * CROP_SCALE * MARGIN)
 
     def _positive(self) -> Sample:
@@ -123,27 +125,31 @@ class Pictures:
         picture = cv2.imread(str(self.shared / self.names[number]))
         if self.names[number].startswith("photos/people"):
             picture, label = _around(picture, label)
+        plain = rng.random() < PLAIN
         yaw = pitch = mix = blink = 0.0
-        if rng.random() < 0.65:
+        if not plain and rng.random() < 0.8:
             has_yaw, has_pitch, _ = (float(value) for value in self.poses[number])
             target = rng.uniform(-52, 52)
             if abs(has_yaw) > 12 and target * has_yaw < 0:
                 target = -target  # the other side of the face is not in the picture
             yaw = float(np.clip(target - has_yaw, -45, 45))
             pitch = float(np.clip(rng.normal(-6, 18), has_pitch - 38, has_pitch + 32)) - has_pitch
-        if rng.random() < 0.4:
+        if not plain and rng.random() < 0.5:
             mix = rng.uniform(0, 0.5)
-        if rng.random() < 0.15:
+        if not plain and rng.random() < 0.2:
             blink = rng.uniform(0.2, 0.95)
         distance = float(np.exp(rng.uniform(np.log(2.5), np.log(25))))
         other = int(rng.integers(len(self.turner.shapes)))
-        before, after = self.turner(label, yaw, pitch, mix, other, blink, distance)
+        if plain:
+            before, after = label[:, :2].astype(np.float64), label.astype(np.float64)
+        else:
+            before, after = self.turner(label, yaw, pitch, mix, other, blink, distance)
 
         points = after[: topology.COUNT]
         crop = crop_around(points[:, :2].astype(np.float32))
-        grow = float(np.clip(np.exp(rng.normal(0, 0.1)), 0.72, 1.4))
-        roll = crop.roll + np.radians(rng.normal(0, 7) if rng.random() < 0.9 else rng.uniform(-40, 40))
-        shift = np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12) * crop.side
+        grow = float(np.clip(np.exp(rng.normal(0, 0.06)), 0.75, 1.3))
+        roll = crop.roll + np.radians(rng.normal(0, 5) if rng.random() < 0.93 else rng.uniform(-40, 40))
+        shift = np.clip(rng.normal(0, 0.025, 2), -0.1, 0.1) * crop.side
         off = rng.random() < 0.04
         if off:  # so far beside the face that there is nothing to say
             angle = rng.uniform(0, 2 * np.pi)
@@ -153,20 +159,27 @@ class Pictures:
         inverse = np.linalg.inv(frame[:, :2])
         after[:, :2] = (after[:, :2] - frame[:, 2]) @ inverse.T
         after[:, 2] *= RENDER / crop.side
-        map_x, map_y = self.turner.maps(before - 0.5, after - (0.5, 0.5, 0), RENDER)
         shrink = crop.side / RENDER
         if shrink > 1.5:
             picture = cv2.GaussianBlur(picture, (0, 0), 0.4 * shrink)
-        image = cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        if plain:  # from pixel edges to pixel centres
+            frame[:, 2] += frame[:, :2].sum(1) / 2 - 0.5
+            how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            image = cv2.warpAffine(picture, frame, (RENDER, RENDER), flags=how, borderMode=cv2.BORDER_REPLICATE)
+        else:
+            map_x, map_y = self.turner.maps(before - 0.5, after - (0.5, 0.5, 0), RENDER)
+            image = cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         label = after[: topology.COUNT].astype(np.float32)
         label[:, 2] -= label[:, 2].mean()
 
         hidden = 0.0
-        if rng.random() < 0.45:
+        if rng.random() < (0.2 if plain else 0.4):
             image, hidden = self._covered(image, label, picture)
         if rng.random() < 0.5:
             image, label = image[:, ::-1], label[topology.MIRROR] * (-1, 1, 1) + (RENDER, 0, 0)
-        image = _lit(np.ascontiguousarray(image), rng)
+        image = np.ascontiguousarray(image)
+        if rng.random() < 0.6:
+            image = _lit(image, rng)
         if off:
             return Sample(image, label.astype(np.float32), 0, 0)
         presence = 1.0 if hidden < 0.55 else -1.0 if hidden < 0.75 else 0.0
@@ -359,8 +372,8 @@ def _lit(image: np.ndarray, rng: Rng) -> np.ndarray:
 def _spoilt(image: np.ndarray, rng: Rng) -> np.ndarray:
     """Blur of lens and motion, and the sensor's noise, at the camera's resolution."""
     side = image.shape[0]
-    if rng.random() < 0.4:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, max(0.5, side / 50)))
+    if rng.random() < 0.35:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, max(0.5, side / 60)))
     if rng.random() < 0.2:
         length = int(rng.integers(2, max(4, side // 8)))
         kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
@@ -368,7 +381,7 @@ def _spoilt(image: np.ndarray, rng: Rng) -> np.ndarray:
         reach = length * np.array([np.cos(angle), np.sin(angle)]) / 2
         cv2.line(kernel, _pixel(length - reach), _pixel(length + reach), 1.0, 1)
         image = cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         grain = rng.normal(0, rng.uniform(1, 14), (side, side, 1 if rng.random() < 0.6 else 3))
         image = np.clip(image + grain, 0, 255).astype(np.uint8)
     return image

@@ -4,9 +4,8 @@
     python train.py SHARED labels.npz RUN           goes on from RUN/checkpoint.pt where there is one
     python export.py RUN/checkpoint.pt face_landmarks.onnx
 
-One process composes pictures into RUN/shards (a ring: the oldest are replaced), this one learns from whatever is
-there, moving and mirroring each picture a little every time. The learning rate falls over --minutes of computing,
-which are counted across restarts.
+One process composes pictures into RUN/shards and asks the mesh about four crops of each (``views``), this one learns
+from whatever is there. Steps are counted across restarts, so --steps may be changed on the way.
 
 ``--tiny`` does all of it on about forty pictures in less than a minute, fails unless the loss falls by half, and
 exports and loads the result; RUN is then the only argument besides SHARED.
@@ -15,7 +14,6 @@ exports and loads the result; RUN is then the only argument besides SHARED.
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import sys
 import time
@@ -24,38 +22,51 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import views
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
 from net import ANCHORS, GRID, POINTS, SIZE, LandmarkNet
-from pictures import MARGIN, TILE, Pictures
+from pictures import TILE, Pictures, Sample
+from views import Viewer
 
 from anonymizer.faces import topology
 
 SHARD = 2048
-RATE = 2e-3
+RATE = 1.5e-3
+FALL = 0.3
+"""The learning rate stays, and falls to nothing over this last share of the steps (Hägele 2024)."""
 BATCH = 32
 SPREAD = 1.2
 """Standard deviation of a heat map, in its cells."""
+VIEWS = 3
+"""Crops of each tile that the mesh is asked about."""
+SURE = 0.72
+"""Share of a batch on which the mesh is sure of itself; the rest are negatives, and faces it cannot see."""
 
 
-def compose(shared: Path, labels: Path, folder: Path, seed: int, shard: int, ring: int) -> None:
-    """Fill the ring of shards, and then replace the oldest, for as long as the parent lives."""
+def compose(shared: Path, labels: Path, folder: Path, shard: int, count: int) -> None:
+    """Fill the folder up to count shards, for as long as the parent lives."""
     cv2.setNumThreads(1)
-    pictures = iter(Pictures(shared, labels, seed))
     parent = multiprocessing.parent_process()
     number = sum(1 for _ in folder.glob("*.images.npy"))
-    while parent is not None and parent.is_alive():
-        samples = [next(pictures) for _ in range(shard)]
-        write(folder, f"{number % ring:04d}", samples)
+    rng = np.random.default_rng([int(time.time()), number])
+    pictures = iter(Pictures(shared, labels, int(rng.integers(2**31))))
+    viewer = Viewer(shared / "models" / "mp_face_landmark_468.onnx")
+    while number < count and (parent is None or parent.is_alive()):
+        write(folder, f"{number:04d}", [next(pictures) for _ in range(shard)], viewer, rng)
         number += 1
 
 
-def write(folder: Path, name: str, samples: list) -> None:
-    """A shard: images uint8 (n, TILE, TILE, 3), and targets float32 (n, 602): points / TILE, presence, weight."""
+def write(folder: Path, name: str, samples: list[Sample], viewer: Viewer, rng: np.random.Generator) -> None:
+    """A shard: images uint8 (n, TILE, TILE, 3), and views float32 (n, VIEWS, views.WIDTH)."""
     images = np.stack([sample.image for sample in samples])
-    targets = np.stack([np.append(sample.label.ravel() / TILE, [sample.presence, sample.weight]) for sample in samples])
-    for kind, array in (("targets", targets.astype(np.float32)), ("images", images)):
+    looks = np.empty((len(samples), VIEWS, views.WIDTH), np.float32)
+    for sample, look in zip(samples, looks, strict=True):
+        target = np.append(sample.label.ravel() / TILE, [sample.presence, sample.weight]).astype(np.float32)
+        for i in range(VIEWS):
+            look[i] = viewer(sample.image, target, views.drawn(rng))
+    for kind, array in (("views", looks), ("images", images)):
         part = folder / f"{name}.{kind}.part"
         with part.open("wb") as file:
             np.save(file, array)
@@ -66,56 +77,38 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.images: list[np.ndarray] = []
-        self.targets: list[np.ndarray] = []
+        self.views: list[np.ndarray] = []
+        self.sure: list[np.ndarray] = []
+        self.rest: list[np.ndarray] = []
 
     def look(self) -> None:
-        """Open what is there now; replaced files are seen from here on."""
+        """Open what is there now; added files are seen from here on."""
         names = sorted(path.name.split(".")[0] for path in self.folder.glob("*.images.npy"))
         self.images = [np.load(self.folder / f"{name}.images.npy", mmap_mode="r") for name in names]
-        self.targets = [np.load(self.folder / f"{name}.targets.npy") for name in names]
+        self.views = [np.load(self.folder / f"{name}.views.npy") for name in names]
+        self.sure = [np.argwhere(looks[:, :, -1] == 1) for looks in self.views]
+        self.rest = [np.argwhere(looks[:, :, -1] < 1) for looks in self.views]
 
     def batch(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, ...]:
         images = np.empty((count, SIZE, SIZE, 3), np.uint8)
         targets = np.empty((count, POINTS * 3 + 2), np.float32)
         for i in range(count):
             shard = int(rng.integers(len(self.images)))
-            k = int(rng.integers(len(self.images[shard])))
-            images[i], targets[i] = jittered(self.images[shard][k], self.targets[shard][k], rng)
+            among = self.sure[shard] if rng.random() < SURE else self.rest[shard]
+            tile, view = among[int(rng.integers(len(among)))]
+            look = self.views[shard][tile, view]
+            images[i], _ = views.crop_of(self.images[shard][tile], look)
+            targets[i] = look[5:]
         return tensors(images, targets)
 
-
-def jittered(tile: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A crop of a tile, moved, turned, scaled, mirrored at random, and its target in fractions of the crop."""
-    target = target.copy()
-    points = target[: POINTS * 3].reshape(POINTS, 3)
-    angle = np.radians(rng.normal(0, 4))
-    grow = MARGIN * float(np.clip(np.exp(rng.normal(0, 0.05)), 0.8, 1.15))
-    mirror = rng.random() < 0.5
-    cos, sin = np.cos(angle) * grow, np.sin(angle) * grow
-    matrix = np.array([[cos, -sin], [sin, cos]])
-    if mirror:
-        matrix[0] *= -1
-    # From tile to crop, both in fractions of their sides, about the centres.
-    shift = np.clip(rng.normal(0, 0.025, 2), -0.06, 0.06)
-    points[:, :2] = (points[:, :2] - 0.5) @ matrix.T + 0.5 + shift
-    points[:, 2] *= grow
-    if mirror:
-        points[:] = points[topology.MIRROR]
-    pixels = matrix * SIZE / TILE
-    offset = (0.5 + shift) * SIZE - pixels @ np.full(2, TILE / 2)
-    warp = np.concatenate([pixels, (offset + pixels.sum(1) / 2 - 0.5)[:, None]], 1)
-    return cv2.warpAffine(tile, warp, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), target
-
-
-def centred(tiles: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """The middle of each tile, unmoved: for validation."""
-    edge = round(TILE * (1 - 1 / MARGIN) / 2)
-    targets = targets.copy()
-    points = targets[:, : POINTS * 3].reshape(-1, POINTS, 3)
-    points *= MARGIN
-    points[:, :, :2] -= (MARGIN - 1) / 2
-    middle = tiles[:, edge : TILE - edge, edge : TILE - edge]
-    return tensors(np.stack([cv2.resize(tile, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for tile in middle]), targets)
+    def all(self) -> tuple[torch.Tensor, ...]:
+        """The first view of every tile: for validation."""
+        crops = [
+            views.crop_of(tile, look[0])[0]
+            for images, looks in zip(self.images, self.views, strict=True)
+            for tile, look in zip(images, looks, strict=True)
+        ]
+        return tensors(np.stack(crops), np.concatenate([looks[:, 0, 5:] for looks in self.views]))
 
 
 def tensors(images: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, ...]:
@@ -169,53 +162,58 @@ class Loss:
         known = presence >= 0
         seen = functional.binary_cross_entropy_with_logits(logit[known], presence[known])
         # As the logarithm would: a clear face must be met closely, a smudge at 16 pixels must not drown it.
-        weight = weight / (each.detach() + 1) ** 2
+        weight = weight / (each.detach() + 1)
         return (each * weight).sum() / weight.sum().clamp(min=1e-3) + seen
 
 
+def errors(points: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """(n, 200, 3) twice → (n,) mean distance over 198 points, in distances of the eyes."""
+    right, left = (label[:, outline, :2].mean(1) for outline in (topology.EYE_RIGHT, topology.EYE_LEFT))
+    across = (points - label)[:, :198, :2].norm(dim=2).mean(1)
+    return across / (right - left).norm(dim=1).clamp(min=0.05)
+
+
 @torch.no_grad()
-def validate(net: LandmarkNet, tiles: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Mean error over 198 points in face heights / 2 (about an eye distance), in per cent; presence decided right."""
+def validate(net: LandmarkNet, data: tuple[torch.Tensor, ...]) -> tuple[float, float]:
+    """Mean error over 198 points where the mesh is sure, in per cent of eye distances; presence decided right."""
     net.eval()
-    errors, right = [], []
-    for start in range(0, len(tiles), 256):
-        crops, label, presence, weight = centred(tiles[start : start + 256], targets[start : start + 256])
+    apart, right = [], []
+    for crops, label, presence, weight in zip(*(part.split(256) for part in data), strict=True):
         points, logit, _ = net(crops)
-        apart = (points - label)[:, :198, :2].norm(dim=2).mean(1)
-        height = (label[:, topology.OVAL[0]] - label[:, topology.OVAL[18]]).norm(dim=1) / 2
-        errors.append((apart / height)[weight > 0])
+        apart.append(errors(points, label)[weight == 1])
         right.append(((logit > 0) == (presence > 0))[presence >= 0].float())
     net.train()
-    return 100 * float(torch.cat(errors).mean()), 100 * float(torch.cat(right).mean())
+    return 100 * float(torch.cat(apart).mean()), 100 * float(torch.cat(right).mean())
 
 
-def train(shared: Path, labels: Path, run: Path, minutes: float, shard: int, ring: int, batch: int) -> float:
+def train(shared: Path, labels: Path, run: Path, steps: int, shard: int, count: int, batch: int) -> float:
     """Returns the last running loss over the first."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     torch.manual_seed(0)
     folder = run / "shards"
     folder.mkdir(parents=True, exist_ok=True)
-    seed = int(time.time())
     composer = multiprocessing.get_context("spawn").Process(
-        target=compose, args=(shared, labels, folder, seed, shard, ring), daemon=True
+        target=compose, args=(shared, labels, folder, shard, count), daemon=True
     )
     composer.start()
     try:
-        return _train(shared, labels, run, folder, minutes, shard, batch, seed)
+        return _train(shared, labels, run, folder, steps, shard, batch)
     finally:
         composer.terminate()
         composer.join()
 
 
-def _train(
-    shared: Path, labels: Path, run: Path, folder: Path, minutes: float, shard: int, batch: int, seed: int
-) -> float:
-    if not (run / "validation.images.npy").exists():
+def _train(shared: Path, labels: Path, run: Path, folder: Path, steps: int, shard: int, batch: int) -> float:
+    held = run / "validation"
+    if not held.exists():
+        held.mkdir()
         pictures = iter(Pictures(shared, labels, 1, validation=True))
-        write(run, "validation", [next(pictures) for _ in range(min(shard, 1536))])
-    tiles, targets = np.load(run / "validation.images.npy"), np.load(run / "validation.targets.npy")
-    shards = Shards(folder)
+        viewer = Viewer(shared / "models" / "mp_face_landmark_468.onnx")
+        write(held, "0000", [next(pictures) for _ in range(min(shard, 1536))], viewer, np.random.default_rng(2))
+    shards, validation = Shards(folder), Shards(held)
+    validation.look()
+    unseen = validation.all()
     while not shards.images:
         time.sleep(1)
         shards.look()
@@ -223,7 +221,9 @@ def _train(
     net, average = LandmarkNet(), LandmarkNet()
     slow = [*net.points.parameters(), *net.correct.parameters()]  # one step moves every point at once
     rest = [p for name, p in net.named_parameters() if not name.startswith(("points", "correct"))]
-    optimizer = torch.optim.AdamW([{"params": rest, "share": 1.0}, {"params": slow, "share": 0.3}], weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(
+        [{"params": rest, "share": 1.0}, {"params": slow, "share": 0.3}], weight_decay=1e-3, fused=True
+    )
     elapsed, step, first, running = 0.0, 0, 0.0, 0.0
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists():
@@ -232,18 +232,18 @@ def _train(
         optimizer.load_state_dict(state["optimizer"])
         elapsed, step, first, running = state["elapsed"], state["step"], state["first"], state["running"]
     else:
-        known = shards.targets[0][shards.targets[0][:, -1] > 0]
-        net.start_from(centred(np.zeros((len(known), TILE, TILE, 3), np.uint8), known)[1].numpy())
+        known = np.concatenate(list(shards.views[0].transpose(1, 0, 2)))[:, 5:]
+        net.start_from(known[known[:, -1] > 0, : POINTS * 3].reshape(-1, POINTS, 3))
         state = {"average": net.state_dict()}
     average.load_state_dict(state["average"])
     average.eval()
     net.to(memory_format=torch.channels_last)
     loss_of = Loss()
-    rng = np.random.default_rng(seed + 1)
-    began = last_save = time.monotonic()
+    rng = np.random.default_rng([step, int(time.time())])
+    last_save, spent = time.monotonic(), time.process_time()
     before = elapsed
-    while elapsed < minutes * 60:
-        rate = RATE * min(1, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * elapsed / (minutes * 60))) + 1e-6
+    while step < steps:
+        rate = RATE * min(1, (step + 1) / 200, (steps - step) / (FALL * steps))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         crops, *target = shards.batch(rng, batch)
@@ -264,10 +264,10 @@ def _train(
                 if mine.is_floating_point():
                     mine.lerp_(new, 1 - keep)
         now = time.monotonic()
-        elapsed = before + now - began
-        if now - last_save > 120 or elapsed >= minutes * 60:
+        if now - last_save > 150 or step == steps:
             last_save = now
-            error, right = validate(average, tiles, targets)
+            elapsed = before + time.process_time() - spent
+            error, right = validate(average, unseen)
             saved = {
                 "net": net.state_dict(),
                 "average": average.state_dict(),
@@ -293,14 +293,14 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("labels", type=Path, nargs="?")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--minutes", type=float, default=90)
-    parser.add_argument("--ring", type=int, default=60, help=f"shards kept, of {SHARD} pictures and 100 MB each")
+    parser.add_argument("--steps", type=int, default=60000, help="in all, with those of the checkpoint")
+    parser.add_argument("--shards", type=int, default=60, help=f"to compose, of {SHARD} pictures and 120 MB each")
     parser.add_argument("--tiny", action="store_true")
     arguments = parser.parse_args()
     if not arguments.tiny:
         if arguments.labels is None:
             parser.error("the teacher's labels are missing: make them with teacher.py")
-        train(arguments.shared, arguments.labels, arguments.run, arguments.minutes, SHARD, arguments.ring, BATCH)
+        train(arguments.shared, arguments.labels, arguments.run, arguments.steps, SHARD, arguments.shards, BATCH)
         return
     import export
     import teacher
@@ -308,7 +308,7 @@ def main() -> None:
     arguments.run.mkdir(parents=True, exist_ok=True)
     labels = arguments.run / "labels.npz"
     teacher.label(arguments.shared, labels, limit=40)
-    fall = train(arguments.shared, labels, arguments.run, 0.4, 128, 4, 16)
+    fall = train(arguments.shared, labels, arguments.run, 160, 128, 2, 16)
     print(f"loss fell to {100 * fall:.0f} % of where it began")
     if fall > 0.5:
         sys.exit("the loss did not fall by half")
