@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
         prog="anonymizer",
         description="Replaces faces in video before anyone can store them: in files, or between camera and recorder.",
         epilog="Exit codes: 0 done, 2 wrong settings or arguments, 3 done in part, 4 source unreadable, "
-        "5 model missing or wrong, 6 output cannot be written.",
+        "5 model missing or wrong, 6 output cannot be written, 7 the signer of a package is not proven. `verify` "
+        "ends with 1 where a package is broken.",
     )
     top.add_argument("--version", action="version", version=f"anonymizer {anonymizer.__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="log more, to standard error")
