@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 SMALLEST = 14
 """Pixels: boxes that are less high get no landmarks, since nothing could be drawn there."""
+DOUBTED, REST = 0.4, 0.1
+"""A face with less presence than DOUBTED is hidden or turned away, and is covered: the landmark net, which costs more
+than the paint, sees it again REST seconds later."""
 
 
 class Pipeline:
@@ -52,6 +55,8 @@ class Pipeline:
         self.recognition: Recognition | None = None
         """Who tells the policy of enrolled people; None where no rule asks."""
         self._smoother = Smoother()
+        self._rests: dict[int, float] = {}
+        """Tracks that the landmark net does not see before that time."""
         self.seconds = {"detect and track": 0.0, "landmarks": 0.0, "decide": 0.0, "paint": 0.0}
 
     def push(self, frame: Frame) -> list[Frame]:
@@ -96,6 +101,8 @@ class Pipeline:
             self.recognition.look(frame, self.policy)
         located = perf_counter()
         verdict = self.policy.decide(frame)
+        for doubt in verdict.doubts:
+            log.warning("rules could not be applied, and the default was: %s", doubt)
         decided = perf_counter()
         if verdict.whole:
             _cover_whole(frame)
@@ -118,12 +125,17 @@ class Pipeline:
         """Landmarks and pose of the faces that are large enough to be replaced."""
         if self._landmarker is None or self._swapper is None or not self.replacing:
             return
-        worth = [face for face in frame.faces if face.box[3] >= SMALLEST]
+        large = [face for face in frame.faces if face.box[3] >= SMALLEST]
+        self._smoother.keep({face.track for face in large})
+        self._rests = {track: until for track, until in self._rests.items() if frame.time < until}
+        worth = [face for face in large if face.track not in self._rests]
         if not worth:
             return
         found = self._landmarker(frame.planes, worth)
+        for face, presence in zip(worth, found.presence, strict=True):
+            if presence < DOUBTED:
+                self._rests[face.track] = frame.time + REST
         solid = self._smoother([face.track for face in worth], found.solid, frame.time)
-        self._smoother.keep({face.track for face in worth})
         for face, points, presence, pose in zip(worth, solid, found.presence, pose_of(solid), strict=True):
             face.landmarks, face.presence = points[:, :2], float(presence)
             face.pose = float(pose[0]), float(pose[1]), float(pose[2])

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from anonymizer import pipeline as module
-from anonymizer.frame import Frame
+from anonymizer.faces.landmarks import Landmarks
+from anonymizer.faces.topology import COUNT
+from anonymizer.frame import Face, Frame, Planes
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Action
 from anonymizer.synthesis.cover import BLANK
@@ -102,6 +104,27 @@ def test_whatever_raises_between_detection_and_encoder_blanks_the_picture(
         line._landmarker = Broken()  # type: ignore[assignment]
     out = through(line, 20)
     assert len(out) == 20 and all(blank(frame) and "broken" in frame.uncertain for frame in out)
+
+
+def test_a_hidden_face_is_covered_and_spares_the_landmark_net() -> None:
+    looks: list[int] = []
+
+    class Doubting:
+        def __call__(self, planes: Planes, faces: list[Face]) -> Landmarks:
+            looks.append(len(faces))
+            points = np.tile(np.arange(2.0 * COUNT, dtype=np.float32).reshape(COUNT, 2), (len(faces), 1, 1))
+            depth = np.ones((len(faces), COUNT), np.float32)
+            return Landmarks(points, depth, np.full(len(faces), 0.1, np.float32))
+
+    class Choosy(stages.RaisingSwapper):
+        def refusal(self, face: Face) -> str:
+            return "" if face.presence >= 0.5 else "presence"
+
+    line = stages.pipeline(stages.SquareDetector(), Action.REPLACE, swapper=Choosy())
+    line._landmarker = Doubting()  # type: ignore[assignment]
+    out = through(line)
+    assert not leaks(out) and not any(blank(frame) for frame in out)
+    assert 18 <= sum(looks) <= 21  # one in three of 60 pictures at 25 a second
 
 
 def test_keep_leaves_the_picture_untouched() -> None:
