@@ -269,9 +269,6 @@ def _work(job: _Job, pipe: connection.Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us says when to stop
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import cv2
-
-    cv2.setNumThreads(1)
     told = 0.0
 
     def progress(done: int, total: int | None) -> None:

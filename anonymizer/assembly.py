@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+
 from anonymizer import registry, resources, settings
 from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import ConfigError
@@ -99,6 +101,8 @@ def pipeline(
 
     ModelError where a model is missing or wrong, ConfigError where the bank key is none.
     """
+    # OpenCV's own threads wait by spinning: on pictures the size of faces they cost half as much again and save no time
+    cv2.setNumThreads(1)
     faces = config.faces
     first, second = detectors(faces)
     schedule = ScheduleSettings(size=faces.size, first_size=max(faces.size, ScheduleSettings.first_size))

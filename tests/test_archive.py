@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +91,19 @@ def test_a_tree_is_done_once(tree: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 def start(source: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "anonymizer.cli", "redact", str(source), str(out), "--method", "solid", "--json"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with default_interrupt():
+        return subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+
+
+@contextmanager
+def default_interrupt() -> Iterator[None]:
+    """What is started within hears SIGINT even where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def parts(folder: Path) -> list[Path]:
