@@ -1,0 +1,72 @@
+"""Does the memory of a camera's worker, or of the service, grow? One camera, one player, for an hour.
+
+    python -m tests.bench.endurance [CLIP] [--minutes 60] [--settle 10] [--rate 25]
+
+The camera is gst-rtsp-server with the clip at 720 lines. PSS is read every 10 seconds; the slope is a straight line by
+least squares from when the processes have settled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.latency import SHARED, pss
+from tests.live.rig import Camera, Proxy, loop
+
+
+def measure(clip: Path, minutes: float, rate: int, folder: Path) -> tuple[np.ndarray, str]:
+    """((N, 3) seconds, PSS in MB of the worker, of the service; the end of the log)."""
+    long = loop(clip, folder / "long.mp4", 1 + int(60 * (minutes + 3) / 11), size="-2:720", rate=rate)
+    camera = Camera(gate=long)
+    proxy = Proxy(folder, cameras={"gate": {"source": {"url": camera.url("gate")}}})
+    quiet = ["ffmpeg", "-v", "error", "-rtsp_transport", "tcp"]
+    command = [*quiet, "-i", proxy.url("gate"), "-c", "copy", "-f", "null", "-"]
+    seen = []
+    try:
+        proxy.wait_until("gate", 60, online=True, fps=lambda fps: fps and fps > rate / 3)
+        player = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        start = time.monotonic()
+        while (now := time.monotonic() - start) < 60 * minutes:
+            seen.append((now, pss(proxy.worker()), pss(proxy.process.pid)))
+            if len(seen) % 30 == 0:
+                print(f"{now / 60:.0f} min: worker {seen[-1][1]:.1f} MB, service {seen[-1][2]:.1f} MB", flush=True)
+            time.sleep(10)
+        if player.poll() is not None:
+            raise SystemExit(f"the player ended with {player.returncode}")
+        player.kill()
+        player.wait()
+    finally:
+        proxy.stop()
+        camera.kill()
+    return np.array(seen), proxy.log.read_text()[-1000:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", nargs="?", type=Path, default=SHARED / "footage" / "video" / "people-walking.mp4")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--settle", type=float, default=10, help="minutes that do not count")
+    parser.add_argument("--rate", type=int, default=25, help="pictures a second")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        seen, log = measure(given.clip, given.minutes, given.rate, Path(folder))
+    settled = seen[seen[:, 0] >= 60 * given.settle]
+    hours = settled[:, 0] / 3600
+    table = Table("process", "PSS MB, settled", "at the end", "slope MB an hour")
+    for name, values in (("worker", settled[:, 1]), ("service", settled[:, 2])):
+        slope = np.polyfit(hours, values, 1)[0]
+        table.add_row(name, f"{values[0]:.1f}", f"{values[-1]:.1f}", f"{slope:+.2f}")
+    Console(width=100).print(table)
+    print(log)
+
+
+if __name__ == "__main__":
+    main()
