@@ -17,8 +17,10 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/anonymizer demo $(if $(SOURCE),--source "$(SOURCE)")
 
+# What runs in real time has the machine for itself; the rest shares it.
 test: setup
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -m "not soak" -n 2 --dist loadscope --ignore=tests/live
+	$(BIN)/pytest -m "not soak" tests/live
 
 soak: setup
 	$(BIN)/pytest -m soak
