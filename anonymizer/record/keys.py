@@ -25,10 +25,15 @@ BANK = "bank.key"
 
 def signing(state: StateDir, newest: str = "") -> Ed25519PrivateKey:
     """The signing key; made where there is none. newest: the public key that the audit's last entry put in force:
-    a rotation that a crash interrupted after it is finished here. ConfigError where the key cannot be read."""
+    a rotation that a crash interrupted after it is finished here; so is the writing of the public half. ConfigError
+    where the key cannot be read."""
     if newest and (following := read_signing(state.path / _NEXT)) and chain.public_text(following) == newest:
         finish_signing(state)
-    return read_signing(state.path / SIGNING) or create_signing(state)
+    key = read_signing(state.path / SIGNING)
+    if key is None:
+        return create_signing(state)
+    _publish(state, key)
+    return key
 
 
 def create_signing(state: StateDir) -> Ed25519PrivateKey:
@@ -54,7 +59,15 @@ def finish_signing(state: StateDir) -> None:
     key = read_signing(state.path / _NEXT)
     assert key is not None
     os.replace(state.path / _NEXT, state.path / SIGNING)
-    state.write_bytes(SIGNING_PUBLIC, chain.public_text(key).encode() + b"\n")
+    _publish(state, key)
+
+
+def _publish(state: StateDir, key: Ed25519PrivateKey) -> None:
+    """The key's public half in its file."""
+    text = chain.public_text(key).encode() + b"\n"
+    path = state.path / SIGNING_PUBLIC
+    if not path.exists() or path.read_bytes() != text:
+        state.write_bytes(SIGNING_PUBLIC, text)
 
 
 def read_signing(path: Path) -> Ed25519PrivateKey | None:

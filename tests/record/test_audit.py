@@ -187,6 +187,19 @@ def test_a_crash_in_a_rotation_loses_no_key(tmp_path: Path, monkeypatch: pytest.
     assert audit.verify(tmp_path).good and not (tmp_path / keys._NEXT).exists()
 
 
+@pytest.mark.parametrize("left", ["nothing", "an older key", "half a key"])
+def test_a_public_key_that_a_crash_left_unwritten_is_written(tmp_path: Path, left: str) -> None:
+    written(tmp_path)
+    public = tmp_path / keys.SIGNING_PUBLIC
+    whole = public.read_bytes()
+    public.unlink()
+    if left != "nothing":
+        older = chain.public_text(Ed25519PrivateKey.generate()).encode()
+        public.write_bytes(older + b"\n" if left == "an older key" else whole[:10])
+    AuditFile(StateDir(tmp_path))
+    assert public.read_bytes() == whole and audit.verify(tmp_path, [whole.decode().strip()]).trusted
+
+
 def test_an_attackers_rotation_is_found(tmp_path: Path) -> None:
     lines = written(tmp_path)
     mine = Ed25519PrivateKey.generate()
