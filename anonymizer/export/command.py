@@ -81,6 +81,8 @@ def _common(parser: argparse.ArgumentParser, kind: Kind) -> None:
     add("--received", type=moment, metavar="TIME", help="of the request")
     add("--deadline", type=moment, metavar="TIME", help="default: 30 days after it was received")
     add("--encrypt-to", action="append", default=[], metavar="AGE1…", help="the recipient's public key")
+    add("--timestamp", default="", metavar="URL", help="of an authority (RFC 3161) that vouches for the time")
+    add("--c2pa", action="store_true", help="content credentials in the videos (C2PA)")
     add("--review", action="store_true", help="serve a page on this machine, to look at it and sign it off")
     at_state(parser)
 
@@ -175,7 +177,10 @@ def _case(given: argparse.Namespace) -> Case:
         given.case, given.kind, given.basis, given.reason, given.recipient, given.delivery, given.approver,
         given.verification, given.received, deadline,
     )  # fmt: skip
-    return Case(request, particulars.read(given.controller), given.out.resolve(), tuple(given.encrypt_to))
+    return Case(
+        request, particulars.read(given.controller), given.out.resolve(), tuple(given.encrypt_to), given.timestamp,
+        given.c2pa,
+    )  # fmt: skip
 
 
 def _incident(given: argparse.Namespace) -> int:

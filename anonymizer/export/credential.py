@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -37,10 +38,7 @@ def credited(
 
     ConfigError where the extra is not installed; PublishError where a video cannot be read or written.
     """
-    try:
-        import c2pa
-    except ImportError as error:
-        raise ConfigError("content credentials need the extra: pip install 'anonymizer[c2pa]'") from error
+    c2pa = library()
     chain = certificates(key, controller, now)
     copies = []
     with c2pa.Signer.from_callback(key.sign, c2pa.C2paSigningAlg.ED25519, chain) as signer:
@@ -54,6 +52,16 @@ def credited(
                 raise PublishError(f"{video.path}: no content credentials can be made: {error}") from error
             copies.append(replace(video, path=target))
     return tuple(copies)
+
+
+def library() -> ModuleType:
+    """The module c2pa. ConfigError where the extra is not installed."""
+    try:
+        import c2pa
+    except ImportError as error:
+        raise ConfigError("content credentials need the extra: pip install 'anonymizer[c2pa]'") from error
+    module: ModuleType = c2pa
+    return module
 
 
 @contextlib.contextmanager

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from anonymizer.errors import ConfigError
+from anonymizer.export import credential, package, timestamp, trail
 from anonymizer.export import job as work
-from anonymizer.export import package, trail
 from anonymizer.export.contents import (
     Clock,
     Completeness,
@@ -30,7 +34,7 @@ from anonymizer.export.contents import (
 )  # fmt: skip
 from anonymizer.export.job import Job
 from anonymizer.export.particulars import Particulars
-from anonymizer.record import audit, holds, keys, label
+from anonymizer.record import audit, chain, holds, keys, label
 from anonymizer.record.audit import AuditFile
 from anonymizer.statedir import StateDir
 
@@ -57,19 +61,26 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """request: as the package says it. target: the package's file. recipients: age public keys, or empty."""
+    """request: as the package says it. target: the package's file. recipients: age public keys, or empty. timestamp:
+    URL of an authority (RFC 3161), or empty. credentials: whether the videos get C2PA content credentials."""
 
     request: Request
     particulars: Particulars
     target: Path
     recipients: tuple[str, ...]
+    timestamp: str = ""
+    credentials: bool = False
 
 
 def begin(job: Job, state: StateDir, case: Case, said: dict[str, Any]) -> AuditFile:
     """Tell the audit who wants what, why and for whom, before anything is read; once for each order. said: what is
-    exported. ConfigError without a reason, or where the target is another file that is there; AuditError where the
-    audit takes nothing: then nothing happens."""
+    exported. ConfigError without a reason, without an extra that the case needs, or where the target is another file
+    that is there; AuditError where the audit takes nothing: then nothing happens."""
     request = case.request
+    if case.timestamp:
+        timestamp.authority(case.timestamp)
+    if case.credentials:
+        credential.library()
     if not request.reason.strip():
         raise ConfigError("an export needs a reason")
     if not case.target.parent.is_dir():
@@ -94,7 +105,13 @@ def finish(
     if not made.videos:
         times = f"from {label.utc(made.start)} to {label.utc(made.stop)}"
         raise ConfigError(f"nothing of {', '.join(made.cameras)} {times} can be exported")
+    key = keys.signing(state)
+    videos = _credited(job, case, made.videos, key) if case.credentials else tuple(made.videos)
     identifier, now, told = _trail(job, state, log, case, made)
+    stamp = None
+    if case.timestamp:
+        stamp = partial(timestamp.ask, case.timestamp)
+        now = time.time()  # as the authority will say, however long ago the order began
     held = [
         f"{hold.id}: {hold.reason}" for hold in holds.read(state)
         if any(hold.covers(camera, made.start, made.stop) for camera in made.cameras)
@@ -105,14 +122,14 @@ def finish(
     ]  # fmt: skip
     particulars = case.particulars
     contents = Contents(
-        identifier, case.request, tuple(made.videos), made.processing, tuple(made.redactions), tuple(made.covered),
+        identifier, case.request, videos, made.processing, tuple(made.redactions), tuple(made.covered),
         tuple(made.doubts),
         Completeness(made.start, made.stop, made.cameras, tuple(made.gaps), tuple(made.clocks), made.sound),
         particulars.notice, particulars.identifiability,
         Retention(now + particulars.keep_days * 86400, "", tuple(held), tuple(deletions)), told, made.signoff,
     )  # fmt: skip
     path = job.folder / "package"
-    written = package.write(path, contents, keys.signing(state), now, case.recipients, progress)
+    written = package.write(path, contents, key, now, case.recipients, progress, stamp)
     work.place(path, case.target)
     log.append((time.time(), FINISHED, {
         "case": case.request.case, "package": identifier, "file": case.target.name, "sha256": written.sha256,
@@ -120,6 +137,18 @@ def finish(
     }))  # fmt: skip
     job.remove()
     return written
+
+
+def _credited(job: Job, case: Case, videos: Sequence[Video], key: Ed25519PrivateKey) -> tuple[Video, ...]:
+    """The videos with content credentials, made once for these pictures and this key."""
+    about = "".join([chain.public_text(key), *(work.digest(video.path) for video in videos)])
+    name = f"credited {hashlib.sha256(about.encode()).hexdigest()[:8]}"
+
+    def make(folder: Path) -> None:
+        credential.credited(videos, folder, key, case.particulars.controller, time.time())
+
+    job.step(name, make)
+    return tuple(replace(video, path=job.place(name) / video.name) for video in videos)
 
 
 def _trail(

@@ -27,9 +27,7 @@ def ask(url: str, message: bytes) -> bytes:
     ConfigError for a URL that is none, or where the extra is not installed; PublishError where no answer comes that
     fits.
     """
-    client = _client()
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"{url!r} is no address of a timestamp authority; it begins with https:// or http://")
+    client = authority(url)
     asked = client.TimestampRequestBuilder(message, client.HashAlgorithm.SHA256).build()
     request = urllib.request.Request(url, asked.as_bytes(), {"Content-Type": "application/timestamp-query"})
     try:
@@ -64,6 +62,14 @@ def check(token: bytes, message: bytes, roots: Sequence[Certificate]) -> datetim
         raise Untrue(f"the timestamp does not hold before the authorities that you named: {error}") from error
     at: datetime = given.tst_info.gen_time
     return at
+
+
+def authority(url: str) -> ModuleType:
+    """What asks the authority at a URL; nothing is sent. ConfigError for a URL that is none, or where the extra is not
+    installed."""
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{url!r} is no address of a timestamp authority; it begins with https:// or http://")
+    return _client()
 
 
 def _client() -> ModuleType:

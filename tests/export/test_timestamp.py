@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from cryptography import x509
@@ -21,83 +17,24 @@ from anonymizer.errors import ConfigError, PublishError
 from anonymizer.export import manifest, package, timestamp
 from anonymizer.export.manifest import Untrue
 from tests.export import packages
+from tests.export.authority import Authority, serving
 from tests.export.packages import NOW, checked, contents, files, packed, public, resigned, signing
 
 pytest.importorskip("rfc3161_client", reason="needs the extra timestamp")
 if shutil.which("openssl") is None:
     pytest.skip("needs openssl (Debian package openssl)", allow_module_level=True)
 
-CONFIG = """
-[tsa]
-dir = .
-serial = serial
-signer_cert = tsa.pem
-signer_key = tsa.key
-signer_digest = sha256
-default_policy = 1.2.3.4.1
-digests = sha256
-accuracy = secs:1
-"""
-
-
-class Authority:
-    """Answers over HTTP. mend: what becomes of an answer before it is sent."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.mend: Callable[[bytes], bytes] = lambda answer: answer
-        self.asked: list[bytes] = []
-        folder.mkdir()
-        (folder / "ts.cnf").write_text(CONFIG)
-        (folder / "serial").write_text("01\n")
-        (folder / "ca.ext").write_text("basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign\n")
-        (folder / "tsa.ext").write_text("extendedKeyUsage=critical,timeStamping\nkeyUsage=critical,digitalSignature\n")
-        for name, issuer in (("ca", "-signkey ca.key"), ("tsa", "-CA ca.pem -CAkey ca.key -CAcreateserial")):
-            self._openssl(
-                "genpkey", *["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "-out", f"{name}.key"
-            )
-            self._openssl("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr")
-            command = f"x509 -req -in {name}.csr -days 3650 -extfile {name}.ext -out {name}.pem {issuer}"
-            self._openssl(*command.split())
-        self.root = folder / "ca.pem"
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True, timeout=60)
-
-    def answer(self, query: bytes) -> bytes:
-        self.asked.append(query)
-        (self.folder / "query").write_bytes(query)
-        self._openssl("ts", "-reply", "-config", "ts.cnf", "-section", "tsa", "-queryfile", "query", "-out", "answer")
-        return self.mend((self.folder / "answer").read_bytes())
-
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Authority, str]]:
-    class Handler(BaseHTTPRequestHandler):
-        authority: ClassVar = Authority(tmp_path_factory.mktemp("tsa") / "ca")
-
-        def do_POST(self) -> None:
-            data = self.authority.answer(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield Handler.authority, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Authority, str]]:
+    with serving(tmp_path_factory.mktemp("tsa") / "ca") as one:
+        yield one
 
 
 @pytest.fixture
-def authority(serving: tuple[Authority, str]) -> Iterator[tuple[Authority, str]]:
-    yield serving
-    serving[0].mend = lambda answer: answer
+def authority(served: tuple[Authority, str]) -> Iterator[tuple[Authority, str]]:
+    yield served
+    served[0].mend = lambda answer: answer
 
 
 def roots(*authorities: Authority) -> list[x509.Certificate]:
