@@ -114,9 +114,13 @@ def place(given: argparse.Namespace) -> tuple[Config, StateDir]:
     return loaded, StateDir(named)
 
 
+Opener = Callable[[str, float, float], Generator[Stretch, None, None]]
+"""Opens a camera's originals over a time."""
+
+
 def opener(
     given: argparse.Namespace, state: StateDir, log: AuditFile, reason: str, case: str, damaged: list[str]
-) -> Callable[[str, float, float], Generator[Stretch, None, None]]:
+) -> Opener:
     """Opens a camera's originals, with the officer's key or enough shares; each time the audit is told first.
     ConfigError where the keys will not do."""
     identities = [keys.identity(path) for path in given.identity]
@@ -206,6 +210,7 @@ def _subject(given: argparse.Namespace) -> int:
         raise ConfigError("show the person who asks: with --photo, or with --track")
     loaded, state = place(given)
     case = _case(given)
+    known = knowing(loaded, state, given.photo, given.track)
     order = _order(given, "subject", track=given.track, photos=[digest(photo) for photo in given.photo])
     damaged: list[str] = []
     gently()
@@ -217,29 +222,34 @@ def _subject(given: argparse.Namespace) -> int:
             damaged.clear()
             return subject.make(
                 job, loaded, given.camera, given.start, given.stop,
-                eye=lambda: knowing(loaded, state, given.photo, given.track, opened),
+                eye=lambda: known(opened),
                 opened=lambda camera: opened(camera, given.start, given.stop), marks=marks, progress=progress,
             )  # fmt: skip
 
         return _finish(given, job, state, log, case, make, progress, damaged)
 
 
-def knowing(
-    loaded: Config, state: StateDir, photos: list[Path], track: str,
-    opened: Callable[[str, float, float], Iterator[Stretch]],
-) -> Eye:  # fmt: skip
-    """An eye that knows the person, by photographs or by a track of the anonymised stream."""
-    eye = Eye(loaded)
+Knowing = Callable[[Opener], Eye]
+
+
+def knowing(loaded: Config, state: StateDir, photos: list[Path], track: str) -> Knowing:
+    """What gives an eye that knows the person, by photographs or by a track of the anonymised stream, for which
+    originals are opened. ConfigError, at once, where a photograph shows no face, or no such track was ever told of."""
     if photos:
+        eye = Eye(loaded)
         eye.from_photos(photos)
-        return eye
+        return lambda opened: eye
     with Catalogue(state.path) as catalogue:
         told = catalogue.sightings(track)
-        camera = track.rsplit("-", 2)[0]
     if not told:
         raise ConfigError(f"the catalogue knows no track {track!r}")
-    eye.from_track(opened(camera, told[0][0] - 1, told[-1][0] + 1), told)
-    return eye
+
+    def by_track(opened: Opener) -> Eye:
+        eye, camera = Eye(loaded), track.rsplit("-", 2)[0]
+        eye.from_track(opened(camera, told[0][0] - 1, told[-1][0] + 1), told)
+        return eye
+
+    return by_track
 
 
 def _said(given: argparse.Namespace, what: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anonymizer.config import Config
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.export import command, erase, manifest
 from anonymizer.export.job import BEGUN, Job, digest
@@ -54,6 +53,7 @@ def _run(given: argparse.Namespace) -> int:
     if not given.reason.strip():
         raise ConfigError("erasing needs a reason")
     loaded, state = command.place(given)
+    known = command.knowing(loaded, state, given.photo, "") if given.photo else None
     order = {
         "case": given.case, "cameras": given.camera, "from": label.utc(given.start) if timed else "",
         "to": label.utc(given.stop) if timed else "", "tracks": given.track, "how": given.how,
@@ -66,11 +66,13 @@ def _run(given: argparse.Namespace) -> int:
         if job.noted(BEGUN) is None:
             if given.certificate.exists():
                 raise ConfigError(f"{given.certificate} is there already; name another file")
+            for track in given.track:
+                _sightings(state, track)
             log.append((time.time(), erase.BEGUN, {**said, **{k: v for k, v in order.items() if k != "photos"}}))
             job.note(BEGUN, True)
         noted = job.noted("marks.json")
         if noted is None:
-            marks, doubts = _marks(given, loaded, state, log)
+            marks, doubts = (_named(given, state), []) if known is None else _recognised(given, known, state, log)
             noted = {"marks": {c: [asdict(m) for m in these] for c, these in marks.items()}, "doubts": doubts}
             job.note("marks.json", noted)
         marks = {camera: [Mark.parse(one) for one in these] for camera, these in noted["marks"].items()}
@@ -85,32 +87,32 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _marks(
-    given: argparse.Namespace, loaded: Config, state: StateDir, log: AuditFile
-) -> tuple[dict[str, list[Mark]], list[str]]:
-    """What is to be erased, by camera, and what might be too."""
-    marks: dict[str, list[Mark]] = {}
-    doubts: list[str] = []
-    if given.photo:
-        return _recognised(given, loaded, state, log)
-    for track in given.track:
-        with Catalogue(state.path) as catalogue:
-            told = catalogue.sightings(track)
-        if not told:
-            raise ConfigError(f"the catalogue knows no track {track!r}")
-        marks.setdefault(track.rsplit("-", 2)[0], []).append(erase.of_sightings(told))
+def _sightings(state: StateDir, track: str) -> list[tuple[float, tuple[int, int, int, int]]]:
+    with Catalogue(state.path) as catalogue:
+        told = catalogue.sightings(track)
+    if not told:
+        raise ConfigError(f"the catalogue knows no track {track!r}")
+    return told
+
+
+def _named(given: argparse.Namespace, state: StateDir) -> dict[str, list[Mark]]:
+    """What is to be erased, by camera: tracks, or else a time."""
     if not given.track:
         whole = ((given.start, (0.0, 0.0, 1.0, 1.0)),)  # only its time counts: it is cut out
-        marks = {camera: [Mark("cover", given.start, given.stop, 0, whole)] for camera in given.camera}
-    return marks, doubts
+        return {camera: [Mark("cover", given.start, given.stop, 0, whole)] for camera in given.camera}
+    marks: dict[str, list[Mark]] = {}
+    for track in given.track:
+        marks.setdefault(track.rsplit("-", 2)[0], []).append(erase.of_sightings(_sightings(state, track)))
+    return marks
 
 
 def _recognised(
-    given: argparse.Namespace, loaded: Config, state: StateDir, log: AuditFile
+    given: argparse.Namespace, known: command.Knowing, state: StateDir, log: AuditFile
 ) -> tuple[dict[str, list[Mark]], list[str]]:
+    """Where the originals show the person, by camera, and what might be them too."""
     damaged: list[str] = []
     opened = command.opener(given, state, log, given.reason, given.case, damaged)
-    eye = command.knowing(loaded, state, given.photo, "", opened)
+    eye = known(opened)
     marks: dict[str, list[Mark]] = {}
     doubts: list[str] = []
     with command.bar() as progress:

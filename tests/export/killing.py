@@ -17,6 +17,7 @@ from pathlib import Path
 from pyrage.x25519 import Identity
 
 from anonymizer import cli
+from anonymizer.export import document
 from anonymizer.record import audit, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
@@ -144,4 +145,5 @@ def repeat(folder: Path, words: list[str], moments: int, after: Callable[[bool],
 
 
 if __name__ == "__main__":
+    cli.parser(), document.FONTS  # what these import, no child need import again
     {"exporting": exporting, "erasing": erasing}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

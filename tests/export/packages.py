@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import itertools
@@ -17,7 +18,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509 import Certificate
 
-from anonymizer.export import archive, manifest, package, trail, verify
+from anonymizer.export import archive, document, manifest, package, statement, trail, verify
 from anonymizer.export.archive import Member
 from anonymizer.export.contents import (
     Clock,
@@ -163,6 +164,8 @@ def killed(folder: Path) -> None:
     """Write a package in a child process that is killed at its first step, another at its second, and so on, until one
     lives. Prints for each whether a package is there, and whether it is valid."""
     whole, key, path = contents(folder), signing(folder / "state"), folder / "p.zip"
+    document.render = functools.cache(document.render)  # one PDF for all children: it takes longer than the rest
+    document.render(statement.sections(whole, NOW), NOW)
     for last in itertools.count():
         path.unlink(missing_ok=True)
         child = os.fork()

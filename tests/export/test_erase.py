@@ -17,7 +17,7 @@ from anonymizer.record import audit, holds, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
 from tests.conftest import ROOT
-from tests.export import scene
+from tests.export import clip, scene
 from tests.export.scene import WALL
 from tests.record.test_vault import sealed
 
@@ -96,6 +96,33 @@ def test_a_track_is_covered_where_it_was_and_its_originals_go(tmp_path: Path, st
     assert kinds[1] == "erasure begun" and kinds[-1] == "erased" and kinds.count("deleted") == 4
 
 
+def test_a_person_who_is_known_by_photographs_is_covered_and_nobody_else_is(shared: Path, tmp_path: Path) -> None:
+    state, photos = StateDir(tmp_path / "state"), clip.photos(shared, tmp_path)
+    officer, config = clip.keep(shared, tmp_path, state, 6.29, 8.5), clip.settings(shared, tmp_path)
+    before = clip.record(shared, tmp_path, state, 7.0, 9.2)
+    words = arguments(
+        tmp_path, *[word for photo in photos for word in ("--photo", photo)], "--identity", officer, "--config", config,
+        "--camera", "gate", "--from", label.utc(WALL + 7.2), "--to", label.utc(WALL + 8.2),
+    )  # fmt: skip
+    assert scene.run(words) == 0
+    whole(state)
+    after = clip.recorded(state)
+    assert [round(at, 3) for at, _ in after] == [round(at, 3) for at, _ in before]
+    for (at, was), (_, now) in zip(before, after, strict=True):
+        if 7.3 <= at < clip.CUT:
+            x, y, w, h = clip.face(was)
+            middle = slice(y + h // 6, y + h - h // 6), slice(x + w // 6, x + w - w // 6), 1
+            assert now[middle].std() < 6 and was[middle].std() > 20, at
+        elif at > clip.CUT + 0.6:
+            assert np.abs(now.astype(int) - was).mean() < 3, "those who listen are left as they were"
+    with Catalogue(state.path) as catalogue:
+        assert all(file.stop < WALL + 7.2 or file.start > WALL + 7.9 for file in catalogue.files("fragment"))
+    said = json.loads((tmp_path / "erased.json").read_bytes())
+    assert said["originals"] >= 2 and "photo" not in json.dumps(said)
+    kinds = [entry.kind for entry in audit.entries(state.path)]
+    assert kinds.index("erasure begun") < kinds.index("unsealed") < kinds.index("deleted")
+
+
 def test_a_time_is_cut_out(tmp_path: Path, state: StateDir) -> None:
     scene.recorded(state, tmp_path / "recordings")
     before = pictures(state)
@@ -119,6 +146,15 @@ def test_a_legal_hold_refuses_all_of_it(tmp_path: Path, state: StateDir) -> None
     holds.release(state, hold.id)
     assert scene.run(arguments(tmp_path, "--track", "gate-1-7")) == 0
     whole(state)
+
+
+def test_an_unknown_track_erases_nothing_and_leaves_nothing(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    assert scene.run(arguments(tmp_path, "--track", "gate-1-7", "--track", "gate-1-8")) == 2
+    whole(state)
+    assert [entry.kind for entry in audit.entries(state.path)] == ["audit begun"] and not list(
+        state.path.glob("eras*/*")
+    )
 
 
 def test_a_box_moves_along_between_two_by_hand() -> None:

@@ -1,28 +1,23 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
-from av.bitstream import BitStreamFilterContext
-from pyrage.x25519 import Identity
 
 from anonymizer.assembly import detectors
 from anonymizer.config import FacesSettings
 from anonymizer.export.evidence import Bounds, Look, Verdict, judge, kept
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.record import audit, label
-from anonymizer.record.catalogue import Catalogue, File
-from anonymizer.record.vault import Picture, VaultWriter
+from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
-from tests.export import scene
+from tests.export import clip, scene
 from tests.export.scene import WALL
 
 BOUNDS = Bounds()
@@ -86,38 +81,6 @@ def test_far_from_any_look_that_speaks_a_face_is_hidden() -> None:
 # The person in a real clip, judged by a recogniser that the product does not have
 
 
-def sealed(clip: Path, folder: Path, public: str) -> list[File]:
-    """A clip's packets in the vault, as if a camera had sent them at WALL."""
-    told: list[dict[str, Any]] = []
-    writer = VaultWriter([public], folder, "gate", told.append)
-    with av.open(str(clip)) as source:
-        video = source.streams.video[0]
-        writer.connected("h264", video.width, video.height, b"", "yuv420p", None)
-        annexb = BitStreamFilterContext("h264_mp4toannexb", video)
-        for packet in source.demux(video):
-            end = not packet.size
-            for one in annexb.filter(None if end else packet):
-                assert one.pts is not None and one.dts is not None
-                present, decode = float(one.pts * one.time_base), float(one.dts * one.time_base)
-                writer.picture(Picture(bytes(one), one.is_keyframe, decode, present, WALL + present), "camera")
-            if end:
-                break
-            time.sleep(0.001)  # a camera does not send faster than a disk writes
-    writer.close(60)
-    assert not [one for one in told if "problem" in one]
-    return [
-        File("fragment", "gate", t["path"], t["start"], t["stop"], t["clock"], t["bytes"], t["sha256"], t["frames"])
-        for t in told
-    ]
-
-
-def pictures(path: Path) -> Iterator[tuple[float, np.ndarray]]:
-    with av.open(str(path)) as source:
-        for frame in source.decode(video=0):
-            assert frame.time is not None
-            yield frame.time, frame.to_ndarray(format="bgr24")
-
-
 class Judge:
     """y1, and the figures of labels/leak.py: still matching, and the control, faces filled with grey."""
 
@@ -154,6 +117,33 @@ def read(path: Path) -> np.ndarray:
     return np.asarray(cv2.imread(str(path)), np.uint8)
 
 
+def _asked(shared: Path, folder: Path, state: StateDir, target: Path, start: float, stop: float) -> list[str]:
+    """The order of a copy out of a vault that holds this time, from the key frame before."""
+    key = max(at for at in (0.0, 6.29) if at <= start)
+    officer, config = clip.keep(shared, folder, state, key, stop), clip.settings(shared, folder)
+    times = ["--from", label.utc(WALL + start), "--to", label.utc(WALL + stop)]
+    return scene.arguments(
+        folder, "subject", target, "--camera", "gate", *times, "--identity", officer, "--config", config
+    )
+
+
+def _pairs(shared: Path, folder: Path, held: dict[str, bytes]) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Every picture of a package beside the one it was made of: (seconds in the clip, original, exported)."""
+    originals: dict[int, np.ndarray] = {}
+    for name in [name for name in held if name.endswith(".mp4")]:
+        (folder / "got.mp4").write_bytes(held[name])
+        with av.open(str(folder / "got.mp4")) as source:
+            began = datetime.fromisoformat(source.metadata["date"]).timestamp() - WALL
+            assert source.duration is not None
+            lasts = source.duration / av.time_base
+        near = clip.pictures(clip.path(shared), began - 0.1, began + lasts + 0.1)
+        originals |= {round(at * 1000): image for at, image in near}
+        for at, image in clip.pictures(folder / "got.mp4"):
+            nearest = min(originals, key=lambda known: abs(known / 1000 - began - at))
+            assert abs(nearest / 1000 - began - at) < 0.02
+            yield nearest / 1000, originals[nearest], image
+
+
 @pytest.mark.parametrize(
     ("start", "stop", "seen", "beside"),
     [
@@ -164,38 +154,16 @@ def read(path: Path) -> np.ndarray:
 def test_the_person_who_asks_stays_and_everybody_else_goes(
     shared: Path, tmp_path: Path, start: float, stop: float, seen: int, beside: int
 ) -> None:
-    clip = shared / "footage/video/short_hamilton_clip.mp4"
-    state, officer = StateDir(tmp_path / "state"), Identity.generate()
-    (tmp_path / "officer").write_text(f"{officer}\n")
-    with Catalogue(state.path) as catalogue:
-        for file in sealed(clip, tmp_path / "vault", str(officer.to_public())):
-            catalogue.add(file)
-    originals = list(pictures(clip))
-    photos = []
-    for number in (95, 185):
-        photos.append(tmp_path / f"photo{number}.png")
-        cv2.imwrite(str(photos[-1]), originals[number][1][:220, :320])
-    model = shared / "models/omz_face-reidentification-retail-0095.onnx"
-    (tmp_path / "config.yaml").write_text(f"faces: {{recogniser: '{model}'}}\n")
+    state, photos = StateDir(tmp_path / "state"), clip.photos(shared, tmp_path)
     target = tmp_path / "copy.zip"
-    words = scene.arguments(
-        tmp_path, "subject", target, "--camera", "gate", "--from", label.utc(WALL + start), "--to",
-        label.utc(WALL + stop), "--identity", tmp_path / "officer", "--config", tmp_path / "config.yaml",
-        "--photo", photos[0], "--photo", photos[1],
-    )  # fmt: skip
+    words = _asked(shared, tmp_path, state, target, start, stop)
+    words += [word for photo in photos for word in ("--photo", str(photo))]
     assert scene.run(words) == 0
     assert scene.verdict(target, state) == "valid"
     held = scene.contents(target)
-    by_time = {round(at * 1000): image for at, image in originals}
     judge_ = Judge(shared, photos)
-    for name in [name for name in held if name.endswith(".mp4")]:
-        (tmp_path / "got.mp4").write_bytes(held[name])
-        with av.open(str(tmp_path / "got.mp4")) as source:
-            began = datetime.fromisoformat(source.metadata["date"]).timestamp() - WALL
-        for at, image in pictures(tmp_path / "got.mp4"):
-            nearest = min(by_time, key=lambda known: abs(known / 1000 - began - at))
-            assert abs(nearest / 1000 - began - at) < 0.02
-            judge_.look(by_time[nearest], image)
+    for _, original, exported in _pairs(shared, tmp_path, held):
+        judge_.look(original, exported)
     assert judge_.identified >= seen and judge_.still >= 0.9 * judge_.identified, vars(judge_)
     assert judge_.others >= beside and judge_.matched <= judge_.control, vars(judge_)
     kinds = [entry.kind for entry in audit.entries(state.path)]
@@ -206,12 +174,44 @@ def test_the_person_who_asks_stays_and_everybody_else_goes(
     assert [path.name for path in kept_files] == ["got.mp4"], "neither originals nor work is left"
 
 
+def test_the_person_may_be_shown_by_a_track_of_the_anonymised_stream(shared: Path, tmp_path: Path) -> None:
+    state, target = StateDir(tmp_path / "state"), tmp_path / "copy.zip"
+    words = _asked(shared, tmp_path, state, target, 7.5, 8.4)
+    with Catalogue(state.path) as catalogue:
+        for kind, at in (("new", 6.6), ("update", 7.1), ("end", 7.6)):
+            ((_, picture),) = clip.pictures(clip.path(shared), at, at + 1 / 30)
+            event = scene.track_event(kind, "gate", WALL + at)
+            event["after"] |= {"start_time": WALL + 6.6, "box": list(clip.face(picture))}
+            catalogue.take_event(event)
+    assert scene.run([*words, "--track", "gate-2-1"]) == 2, "there is none of that name"
+    assert not (state.path / audit.FILE).exists() and not list(state.path.glob("exports/*")), "so nothing was opened"
+    assert scene.run([*words, "--track", "gate-1-7"]) == 0
+    assert scene.verdict(target, state) == "valid"
+    judge_, beside = Judge(shared, clip.photos(shared, tmp_path)), 0
+    for at, original, exported in _pairs(shared, tmp_path, scene.contents(target)):
+        if at < clip.CUT:
+            judge_.look(original, exported)
+        else:
+            x, y, w, h = clip.face(original)
+            beside += 1
+            assert np.abs(original[y : y + h, x : x + w].astype(int) - exported[y : y + h, x : x + w]).mean() > 12, at
+    assert judge_.identified >= 20 and judge_.still >= 0.9 * judge_.identified and beside >= 10, vars(judge_)
+    opened = [entry.said for entry in audit.entries(state.path) if entry.kind == "unsealed"]
+    assert len(opened) == 2 and all(said["reason"] == "a theft in the yard" for said in opened), "to know, and to show"
+
+
 def test_without_a_photo_or_the_key_nothing_is_opened(tmp_path: Path) -> None:
     state = StateDir(tmp_path / "state")
     times = ["--camera", "gate", "--from", label.utc(WALL), "--to", label.utc(WALL + 5)]
     assert scene.run(scene.arguments(tmp_path, "subject", tmp_path / "copy.zip", *times)) == 2
-    (tmp_path / "face.png").write_bytes(b"no photograph")
-    words = scene.arguments(tmp_path, "subject", tmp_path / "copy.zip", *times, "--photo", tmp_path / "face.png")
-    assert scene.run(words) == 2
-    assert "unsealed" not in [entry.kind for entry in audit.entries(state.path)]
-    assert not (tmp_path / "copy.zip").exists()
+    assert not (state.path / audit.FILE).exists() and not list(state.path.glob("exports/*"))
+
+
+def test_photographs_that_show_nobody_open_nothing(shared: Path, tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "state")
+    words = _asked(shared, tmp_path, state, tmp_path / "copy.zip", 7.0, 7.1)
+    (tmp_path / "text.png").write_bytes(b"no photograph")
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
+    for photo, code in (("text.png", 4), ("wall.png", 2)):
+        assert scene.run([*words, "--photo", str(tmp_path / photo)]) == code
+    assert not (state.path / audit.FILE).exists() and not list(state.path.glob("exports/*"))
