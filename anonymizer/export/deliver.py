@@ -108,10 +108,15 @@ def finish(
     key = keys.signing(state)
     videos = _credited(job, case, made.videos, key) if case.credentials else tuple(made.videos)
     identifier, now, told = _trail(job, state, log, case, made)
+    settings: dict[str, Any] = {**made.processing.settings}
+    if case.credentials:
+        settings["content credentials"] = "C2PA, in every video, signed with the key of this package"
     stamp = None
     if case.timestamp:
+        settings["timestamp"] = f"RFC 3161, of {case.timestamp}"
         stamp = partial(timestamp.ask, case.timestamp)
         now = time.time()  # as the authority will say, however long ago the order began
+    processing = replace(made.processing, settings=settings)
     held = [
         f"{hold.id}: {hold.reason}" for hold in holds.read(state)
         if any(hold.covers(camera, made.start, made.stop) for camera in made.cameras)
@@ -122,7 +127,7 @@ def finish(
     ]  # fmt: skip
     particulars = case.particulars
     contents = Contents(
-        identifier, case.request, videos, made.processing, tuple(made.redactions), tuple(made.covered),
+        identifier, case.request, videos, processing, tuple(made.redactions), tuple(made.covered),
         tuple(made.doubts),
         Completeness(made.start, made.stop, made.cameras, tuple(made.gaps), tuple(made.clocks), made.sound),
         particulars.notice, particulars.identifiability,

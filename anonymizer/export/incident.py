@@ -63,7 +63,7 @@ def make(
         config, cameras, [one.rule for one in redactions], {}, ("detector", "landmarks", "face-model")
     )
     covered = [one for video in videos for one in _covered(state, video)]
-    silence = Sound("none", "nothing was recorded with sound")
+    silence = Sound("none", "Only pictures were recorded.")
     return Made(
         tuple(cameras), start, stop, record, _sound(sound) if heard else silence, videos, redactions, covered, [],
         gaps, clocks,
@@ -78,14 +78,14 @@ def video_of(said: dict[str, Any], folder: Path) -> Video:
 
 def _sound(kept: bool) -> Sound:
     if kept:
-        return Sound("kept", "asked for; voices were recorded because the camera's settings pass them on")
-    return Sound("removed", "voices tell on people, and cannot be told apart")
+        return Sound("kept", "It was asked for; voices were recorded because the camera's settings pass them on.")
+    return Sound("removed", "Voices tell on people, and cannot be told apart.")
 
 
 def _redaction(video: Video, track: Track) -> Redaction:
     start, stop = max(video.start, track.start), min(video.stop, track.stop)
     frames = round(max(0.0, stop - start) / max(video.stop - video.start, 1e-3) * video.frames)
-    why = "anonymised as it was recorded; pictures are counted by the time in view"
+    why = "anonymised as it was recorded"
     return Redaction(video.name, track.id, start, stop, frames, track.action, track.method, track.rule, why)
 
 

@@ -12,7 +12,10 @@ from anonymizer import assembly, registry, resources, settings, yamlfile
 from anonymizer.config import Config
 from anonymizer.export.contents import Figure, Identifiability, Model, Notice, Processing
 from anonymizer.export.job import digest
+from anonymizer.faces.tracker import TrackerSettings
 from anonymizer.settings import setting
+
+NO_RULES = "no rule file: every face is replaced"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class Particulars:
     def notice(self) -> Notice:
         return Notice(
             self.controller, self.contact, self.purposes, self.recipients, self.storage, self.source, self.authority,
-            self.officer, self.transfers,
+            self.transfers, self.officer,
         )  # fmt: skip
 
     @property
@@ -64,15 +67,18 @@ def processing(
     config: Config, cameras: Sequence[str], decided: Sequence[str], thresholds: dict[str, float],
     roles: Sequence[registry.Role], **more: Any,
 ) -> Processing:  # fmt: skip
-    """The record of the processing. decided: the rules that did. roles: of the models that were used. more: other
-    settings that matter. ModelError where a model is not there."""
+    """The record of the processing, as configured now. decided: the rules that did. thresholds: besides those of
+    finding faces. roles: of the models that were used. more: other settings that matter. ModelError where a model is
+    not there."""
+    finding = TrackerSettings()
     named = sorted({config.cameras[c].rules or config.rules if c in config.cameras else config.rules for c in cameras})
     return Processing(
-        ", ".join(name or "every face is replaced" for name in named),
-        hashlib.sha256(b"".join(_rules(name) for name in named)).hexdigest(),
+        ", ".join(name or NO_RULES for name in named),
+        hashlib.sha256(b"".join(_rules(name) for name in named)).hexdigest() if any(named) else "",
         tuple(sorted(set(decided))),
         tuple(_model(config, role) for role in roles),
-        thresholds,
+        {"detector score that begins a face": finding.start, "detector score that continues one": finding.low}
+        | thresholds,
         more,
     )
 

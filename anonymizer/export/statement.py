@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from anonymizer.record.chain import Entry
 
 _ROWS = 200
 """Rows of a table at most; the JSON beside it has all."""
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 _KINDS: dict[Kind, str] = {
     "access": "Access to one's own data (Art. 15 GDPR)",
@@ -38,6 +41,14 @@ _HOW = {
     "dropped": "pictures were left out",
 }
 _SOUND = {"removed": "The sound was removed", "kept": "The sound was kept", "none": "There was no sound"}
+_CLOCKS = {
+    "camera": "the camera's clock",
+    "arrival": "the clock of this system, when the pictures came",
+    "arrival, the camera's clock is wrong": "the clock of this system, when the pictures came; the camera's was wrong",
+    "": "not known",
+}
+_BOOKKEEPING = ("case", "trail", "files", "order", "digest")
+"""What the audit says for machines, or of the case, which all these lines are about."""
 _RIGHTS = (
     "To have wrong data put right (Art. 16 GDPR), to have data erased (Art. 17) and its use restricted (Art. 18), and "
     "to object to its use (Art. 21): write to the controller.",
@@ -153,7 +164,7 @@ def _hidden(contents: Contents) -> Section:
             (one.video, span(one.start, one.stop), one.track, _done(one), one.reason, one.rule)
             for one in contents.redactions
         )
-        blocks += _table(("Video", "Time", "Track", "What was done", "Why", "Rule"), rows, "redactions.json")
+        blocks += _by_video(contents, ("Video", "Time", "Track", "What was done", "Why", "Rule"), rows)
     else:
         blocks.append("No face was found.")
     if contents.covered:
@@ -162,8 +173,14 @@ def _hidden(contents: Contents) -> Section:
             (one.video, span(one.start, one.stop), str(one.frames), _HOW[one.how], one.reason)
             for one in contents.covered
         )
-        blocks += _table(("Video", "Time", "Pictures", "What was done", "Why"), covered, "redactions.json")
+        blocks += _by_video(contents, ("Video", "Time", "Pictures", "What was done", "Why"), covered)
     return Section("What was hidden", tuple(blocks))
+
+
+def _by_video(contents: Contents, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[Block]:
+    """A table whose first column is the video, which is left out where there is only one."""
+    first = 1 if len(contents.videos) == 1 else 0
+    return _table(head[first:], (row[first:] for row in rows), "redactions.json")
 
 
 def _done(one: Redaction) -> str:
@@ -179,7 +196,7 @@ def _doubts(contents: Contents) -> Section:
             (one.video, span(one.start, one.stop), one.track, one.reason, one.reviewed or "nobody yet")
             for one in contents.doubts
         )
-        blocks += _table(("Video", "Time", "Track", "Doubt", "Reviewed"), rows, "redactions.json")
+        blocks += _by_video(contents, ("Video", "Time", "Track", "Doubt", "Reviewed"), rows)
     else:
         blocks.append("There was no moment in which the software noted a doubt.")
     if (signed := contents.signoff) is None:
@@ -204,7 +221,7 @@ def _missing(said: Completeness) -> Section:
         blocks.append("Nothing of the time asked for is missing.")
     if said.clocks:
         blocks.append("How right the times are:")
-        rows_of_clocks = ((one.camera, one.source, _offset(one.offset)) for one in said.clocks)
+        rows_of_clocks = ((one.camera, _CLOCKS.get(one.source, one.source), _offset(one.offset)) for one in said.clocks)
         blocks += _table(("Camera", "Times come from", "Offset"), rows_of_clocks, "completeness.json")
     blocks.append(f"{_SOUND[said.sound.decision]}. {said.sound.reason}".strip())
     return Section("What is missing, and how right the times are", tuple(blocks))
@@ -217,7 +234,7 @@ def _offset(seconds: float | None) -> str:
 def _audit(contents: Contents) -> Section:
     """Who did what. The trail's own bookkeeping is left out."""
     entries = [Entry.parse(line) for line in contents.trail.lines]
-    rows = ((entry.time, entry.kind, _said(entry.said)) for entry in entries)
+    rows = ((_told(entry.time), entry.kind, _said(entry.said)) for entry in entries)
     return Section(
         "Who looked at, opened or handed out what",
         (
@@ -228,20 +245,36 @@ def _audit(contents: Contents) -> Section:
 
 
 def _said(said: dict[str, Any]) -> str:
-    return "; ".join(f"{name}: {value}" for name, value in said.items() if name not in ("trail", "files"))
+    return "; ".join(
+        f"{name}: {_value(value)}"
+        for name, value in said.items()
+        if name not in _BOOKKEEPING and value not in ("", None, [])
+    )
+
+
+def _value(value: Any) -> str:
+    return ", ".join(map(_value, value)) if isinstance(value, list | tuple) else _told(str(value))
+
+
+def _told(text: str) -> str:
+    """A moment of the audit as the rest of the page has it; any other text as it is."""
+    if not _MOMENT.fullmatch(text):
+        return text
+    return f"{text[:10]} {text[11:19]} UTC"
 
 
 def _processing(contents: Contents) -> Section:
     said = contents.processing
     rows = [
         ("Software", contents.software),
-        ("Rules", f"version {said.policy_version}, SHA-256 {said.policy_sha256}"),
+        ("Rules", ", SHA-256 ".join(filter(None, (said.policy_version, said.policy_sha256)))),
         ("Rules that decided", ", ".join(said.rules) or "none"),
         *((f"Threshold: {name}", f"{value:g}") for name, value in said.thresholds.items()),
         *((f"Setting: {name}", str(value)) for name, value in said.settings.items()),
     ]
     models = tuple((model.name, model.role, model.sha256) for model in said.models)
-    return Section("How it was done", (Facts(tuple(rows)), Table(("Model", "Role", "SHA-256"), models)))
+    now = "As configured when this package was made."
+    return Section("How it was done", (now, Facts(tuple(rows)), Table(("Model", "Role", "SHA-256"), models)))
 
 
 def _identifiability(contents: Contents) -> Section:

@@ -51,7 +51,7 @@ def make(
     record = particulars.processing(
         config, cameras, ["default", GROUP], thresholds, ("detector", "landmarks", "face-model", "recogniser")
     )
-    sound = Sound("removed", "voices of third persons cannot be told from the requester's")
+    sound = Sound("removed", "Voices of third persons cannot be told from the requester's.")
     made, told = Made(tuple(cameras), start, stop, record, sound), Told({})
     known: list[Eye] = []
 
