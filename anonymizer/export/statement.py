@@ -117,6 +117,13 @@ def span(start: float, stop: float) -> str:
     return f"{first:%Y-%m-%d %H:%M:%S} to {day}{last:%H:%M:%S} UTC"
 
 
+def exact(start: float, stop: float) -> str:
+    """As ``span``, in tenths of a second, for the lines of a table whose head says UTC."""
+    first, last = datetime.fromtimestamp(round(start, 1), UTC), datetime.fromtimestamp(round(stop, 1), UTC)
+    day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
+    return f"{first:%Y-%m-%d %H:%M:%S.%f}"[:-5] + f" to {day}{last:%H:%M:%S.%f}"[:-5]
+
+
 def _about(contents: Contents, now: float) -> Section:
     request, asked = contents.request, contents.completeness
     rows = [
@@ -154,26 +161,26 @@ def _videos(contents: Contents) -> Section:
 
 def _hidden(contents: Contents) -> Section:
     blocks: list[Block] = [
-        "Each line is one person's face for as long as the camera saw it without a break; the same person may stand in "
-        "several lines."
+        "Each line is one person's face for as long as the camera saw it without a break and the same was done to it; "
+        "the same person may stand in several lines."
     ]
     if contents.redactions:
         counts = Counter(_done(one) for one in contents.redactions)
-        blocks.append(Facts(tuple((done, f"{count} {_of(count, 'face')}") for done, count in counts.most_common())))
+        blocks.append(Facts(tuple((done, f"{count} {_of(count, 'time')}") for done, count in counts.most_common())))
         rows = (
-            (one.video, span(one.start, one.stop), one.track, _done(one), one.reason, one.rule)
-            for one in contents.redactions
+            (one.video, exact(one.start, one.stop), one.track, _done(one), one.reason, one.rule)
+            for one in sorted(contents.redactions, key=lambda one: (one.video, one.start))
         )
-        blocks += _by_video(contents, ("Video", "Time", "Track", "What was done", "Why", "Rule"), rows)
+        blocks += _by_video(contents, ("Video", "Time (UTC)", "Track", "What was done", "Why", "Rule"), rows)
     else:
         blocks.append("No face was found.")
     if contents.covered:
         blocks.append("Where the software could not be sure of a whole picture:")
         covered = (
-            (one.video, span(one.start, one.stop), str(one.frames), _HOW[one.how], one.reason)
+            (one.video, exact(one.start, one.stop), str(one.frames), _HOW[one.how], one.reason)
             for one in contents.covered
         )
-        blocks += _by_video(contents, ("Video", "Time", "Pictures", "What was done", "Why"), covered)
+        blocks += _by_video(contents, ("Video", "Time (UTC)", "Pictures", "What was done", "Why"), covered)
     return Section("What was hidden", tuple(blocks))
 
 
@@ -193,10 +200,10 @@ def _doubts(contents: Contents) -> Section:
     if contents.doubts:
         blocks.append("In these moments the software was not sure, and hid what was there.")
         rows = (
-            (one.video, span(one.start, one.stop), one.track, one.reason, one.reviewed or "nobody yet")
-            for one in contents.doubts
+            (one.video, exact(one.start, one.stop), one.track, one.reason, one.reviewed or "nobody yet")
+            for one in sorted(contents.doubts, key=lambda one: (one.video, one.start))
         )
-        blocks += _by_video(contents, ("Video", "Time", "Track", "Doubt", "Reviewed"), rows)
+        blocks += _by_video(contents, ("Video", "Time (UTC)", "Track", "Doubt", "Reviewed"), rows)
     else:
         blocks.append("There was no moment in which the software noted a doubt.")
     if (signed := contents.signoff) is None:

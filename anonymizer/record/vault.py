@@ -70,6 +70,7 @@ class VaultWriter:
         self._sounds: list[tuple[float, bytes]] = []
         self._origin: float | None = None
         self._bytes = 0
+        self._clock = ""
         self._early: tuple[bytes, bool] | None = None
         self._queue: queue.Queue[_Fragment | None] = queue.Queue(_WAITING)
         self._problem = ""
@@ -128,7 +129,7 @@ class VaultWriter:
         if first is not None:
             lasted = picture.decode - first.decode
             if (picture.key and lasted >= _SHORTEST) or not 0 <= lasted < _LONGEST or self._bytes > _MOST_BYTES:
-                self._cut(picture.decode if 0 <= lasted < 2 * _LONGEST else None, clock)
+                self._cut(picture.decode if 0 <= lasted < 2 * _LONGEST else None)
                 if lasted < 0:
                     self._origin = None
         if self._origin is None:
@@ -137,15 +138,16 @@ class VaultWriter:
             self._origin = picture.decode
         self._pictures.append(picture)
         self._bytes += len(picture.data)
+        self._clock = clock
 
     def sound(self, data: bytes, seconds: float) -> None:
         if self._audio is not None and self._origin is not None and len(self._sounds) < 1000:
             self._sounds.append((seconds, data))
 
-    def flush(self, clock: str = "") -> None:
+    def flush(self) -> None:
         """The connection ended: seal what waits."""
         if self._pictures:
-            self._cut(None, clock)
+            self._cut(None)
 
     def close(self, patience: float = 3.0) -> None:
         self.flush()
@@ -153,7 +155,7 @@ class VaultWriter:
             self._queue.put(None, timeout=patience)
         self._thread.join(patience)
 
-    def _cut(self, following: float | None, clock: str) -> None:
+    def _cut(self, following: float | None) -> None:
         assert self._video is not None and self._origin is not None
         pictures, sounds = self._pictures, self._sounds
         self._pictures, self._sounds, self._bytes = [], [], 0
@@ -168,7 +170,7 @@ class VaultWriter:
             self._say("the camera sends no parameter sets, and no originals are kept")
             return
         last = pictures[-1].decode + 0.04 if following is None else following
-        fragment = _Fragment(self._video, self._audio, pictures, sounds, last, self._origin, clock)
+        fragment = _Fragment(self._video, self._audio, pictures, sounds, last, self._origin, self._clock)
         try:
             self._queue.put_nowait(fragment)
         except queue.Full:

@@ -150,7 +150,7 @@ def test_a_long_table_is_cut_and_says_so(tmp_path: Path) -> None:
     facts = next(
         b for s in statement.sections(whole, NOW) for b in s.blocks if isinstance(b, Facts) and len(b.rows) == 1
     )
-    assert facts.rows == (("blurred", "500 faces"),)
+    assert facts.rows == (("blurred", "500 times"),)
 
 
 def test_an_unknown_method_is_named_as_it_is(tmp_path: Path) -> None:
@@ -162,6 +162,11 @@ def test_an_unknown_method_is_named_as_it_is(tmp_path: Path) -> None:
 def test_times_of_one_day_name_it_once() -> None:
     assert statement.span(START, START + 10) == "2026-09-21 14:13:20 to 14:13:30 UTC"
     assert statement.span(START, START + 86400) == "2026-09-21 14:13:20 to 2026-09-22 14:13:20 UTC"
+
+
+def test_lines_of_a_table_tell_tenths_of_a_second() -> None:
+    assert statement.exact(START + 0.26, START + 1.96) == "2026-09-21 14:13:20.3 to 14:13:22.0"
+    assert statement.exact(START, START + 86400.04) == "2026-09-21 14:13:20.0 to 2026-09-22 14:13:20.0"
 
 
 def test_letters_of_every_european_script_stand_in_the_pdf(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_fragments_hold_every_packet_and_open_with_the_officers_key(tmp_path: Pa
         )
         unseal.save(opened, tmp_path / "out", result)
     (path,) = result.files
+    assert [file.clock for file in files] == ["camera"] * 3
     assert result.fragments == 3 and not result.damaged and frames(path) == 150
     assert path.stat().st_mode & 0o777 == 0o600
     with av.open(str(path)) as source:
