@@ -31,10 +31,12 @@ STYLE = """
 body { font: 16px/1.4 system-ui, sans-serif; margin: 1rem; color: #111; background: #fff }
 main { display: flex; gap: 1rem; align-items: flex-start }
 nav { width: 22rem; max-height: 85vh; overflow: auto } section { flex: 1 }
-#stage { position: relative; display: inline-block; background: #222 } video { display: block; max-width: 100% }
+#stage { position: relative; background: #222 } video { display: block }
 canvas { position: absolute; left: 0; top: 0; pointer-events: none } canvas.drawing { pointer-events: auto;
 cursor: crosshair } #problem { color: #a00 } .hint { color: #444; max-width: 60rem }
-#moments li { margin-bottom: .5rem } #moments li.seen { color: #666 } input[type=number] { width: 6rem }
+#moments li { margin-bottom: .5rem } #moments li.seen { color: #666 } #moments button { text-align: left }
+#moments:empty::after { content: "None. Look at the whole of every video." } #marks:empty::after { content: "None." }
+#moments:empty, #marks:empty { padding: 0 } input[type=number] { width: 6rem }
 button:focus-visible, input:focus-visible, select:focus-visible { outline: 3px solid #06c }
 """
 
@@ -53,6 +55,7 @@ async function ask(path, body) {
 }
 const video = () => state.videos.find((one) => one.name === $("videos").value);
 const clock = (seconds) => new Date(seconds * 1000).toISOString();
+const tenths = (text) => text.slice(11, 21);
 
 async function load() {
   const fresh = await ask("/state");
@@ -79,6 +82,8 @@ function show(at) {
   player.addEventListener("loadedmetadata", () => { size(); go(); }, {once: true});
 }
 function size() {
+  const fits = Math.min($("stage").clientWidth / player.videoWidth, 0.6 * innerHeight / player.videoHeight);
+  player.style.width = Math.floor(fits * player.videoWidth) + "px";
   canvas.width = player.videoWidth; canvas.height = player.videoHeight;
   canvas.style.width = player.clientWidth + "px"; canvas.style.height = player.clientHeight + "px";
   paint();
@@ -93,7 +98,7 @@ function paint() {
       pen.strokeStyle = "#06c"; pen.strokeRect(...one.box);
     }
   }
-  if (video()) $("clock").textContent = clock(now);
+  if (video()) $("clock").textContent = `${clock(now).slice(0, 10)} ${tenths(clock(now))} UTC`;
 }
 function place(event) {
   const area = canvas.getBoundingClientRect();
@@ -104,7 +109,7 @@ function list() {
   $("count").textContent = state.moments.length;
   $("moments").replaceChildren(...state.moments.map((one, number) => {
     const line = document.createElement("li"), look = document.createElement("button");
-    look.textContent = `${one.from}: ${one.reason} (track ${one.track})`;
+    look.textContent = `${tenths(one.from)} to ${tenths(one.to)} UTC: ${one.reason} (track ${one.track})`;
     look.addEventListener("click", () => {
       seen.add(number); line.className = "seen";
       $("videos").value = one.video; player.pause(); show(one.start - video().start + 0.01);
@@ -115,7 +120,7 @@ function list() {
     line.append(look);
     if (one.releasable) {
       const away = document.createElement("button");
-      away.textContent = "no third person: show it";
+      away.textContent = "certainly no third person: show it";
       away.addEventListener("click", () => {
         (marks[one.video] ||= []).push({what: "release", start: one.start, stop: one.stop, track: one.track});
         corrections();
@@ -131,7 +136,7 @@ function corrections() {
   for (const [name, found] of Object.entries(marks)) found.forEach((mark, number) => {
     const line = document.createElement("li"), drop = document.createElement("button");
     const what = mark.what === "cover" ? `box (${mark.boxes.length})` : `track ${mark.track} shown`;
-    line.textContent = `${name}: ${what}, ${clock(mark.start)} to ${clock(mark.stop)} `;
+    line.textContent = `${name}: ${what}, ${tenths(clock(mark.start))} to ${tenths(clock(mark.stop))} UTC `;
     drop.textContent = "drop";
     drop.addEventListener("click", () => { found.splice(number, 1); corrections(); });
     line.append(drop); lines.push(line);

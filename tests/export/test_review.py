@@ -63,7 +63,7 @@ class Served:
                 except ConfigError as error:
                     self.error.append(error)
 
-        self.thread = threading.Thread(target=work)
+        self.thread = threading.Thread(target=work, daemon=True)
         self.thread.start()
         assert known.wait(120)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -26,6 +27,9 @@ from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.record.segments import FRAGMENT, Segmenter, heal, part_of
 from tests.conftest import ROOT
 from tests.record import units
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 def record(folder: Path, stream: Iterator[AccessUnit], length: float = 4.0) -> list[File]:
@@ -116,6 +120,24 @@ def test_players_decode_every_picture(tmp_path: Path, program: str) -> None:
     done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=60)
     assert not done.stderr.strip() or program != "ffmpeg"
     assert out.stat().st_size == 75 * 192 * 144 * 3 // 2
+
+
+def test_a_browser_plays_pictures_and_sound(tmp_path: Path, page: Page) -> None:
+    files: list[File] = []
+    segmenter = Segmenter("gate", tmp_path, 60, files.append)
+    segmenter.audio = AudioParameters(Codec.PCMU, 8000)
+    for unit in units.video(50):
+        segmenter.take(unit)
+        segmenter.take(AccessUnit(Codec.PCMU, bytes(320), True, unit.time, unit.wall))
+    segmenter.close()
+    (tmp_path / "page.html").write_text(f"<video src='{Path(files[0].path).as_uri()}'></video>")
+    page.goto((tmp_path / "page.html").as_uri())
+    shown = page.evaluate(
+        "async () => { const v = document.querySelector('video'); v.muted = true; await v.play();"
+        " await new Promise(r => v.onended = r);"
+        " return [v.getVideoPlaybackQuality().totalVideoFrames, v.webkitAudioDecodedByteCount > 0, v.duration] }"
+    )
+    assert shown == [50, True, pytest.approx(2, abs=0.2)]
 
 
 def test_a_gap_a_turned_clock_and_a_new_size_begin_new_segments(tmp_path: Path) -> None:
