@@ -94,15 +94,19 @@ class Detector(nn.Module):
 
 
 class Contract(nn.Module):
-    """The network with the outputs of YuNet: cls, obj, bbox, kps for strides 8, 16, 32."""
+    """The network with the outputs of YuNet: cls, obj, bbox, kps for strides 8, 16, 32.
 
-    def __init__(self, net: Detector) -> None:
+    shift: what is taken from the logits of the scores, so that they mean about what yunet_n's mean.
+    """
+
+    def __init__(self, net: Detector, shift: float = 0.0) -> None:
         super().__init__()
         self.net = net
+        self.shift = shift
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         maps = [m.flatten(1, 2) for m in self.net(picture)]
-        scores = [m[..., :1].sigmoid() for m in maps]
+        scores = [(m[..., :1] - self.shift).sigmoid() for m in maps]
         # obj equals cls; the multiplication keeps the two outputs apart in the graph
         return (*scores, *(s * 1.0 for s in scores), *(m[..., 1:5] for m in maps), *(m[..., 5:] for m in maps))
 
