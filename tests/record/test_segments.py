@@ -299,6 +299,9 @@ def test_a_full_disk_stops_recording_and_it_resumes(tmp_path: Path, monkeypatch:
             assert file.frames == len(decoded(file.path)) > 0
             assert hashlib.sha256(Path(file.path).read_bytes()).hexdigest() == file.sha256
         assert running.whats().count("recording stopped") == 1
+        before = [file.frames for file in files if file.start < units.WALL + 60 / units.RATE]
+        assert sum(before) >= 60 - FRAGMENT * units.RATE - 1, "the fragment in flight, and the picture that waits"
+        assert files[-1].frames >= 25 and files[-1].stop == pytest.approx(units.WALL + 6, abs=0.1), "it goes on"
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
