@@ -40,6 +40,11 @@ def pictures(clip: Path, start: float = 0.0, stop: float = 60.0) -> Iterator[tup
                 yield frame.time, frame.to_ndarray(format="bgr24")
 
 
+def packets(clip: Path) -> Iterator[av.Packet]:
+    with av.open(str(clip)) as source:
+        yield from source.demux(video=0)
+
+
 def photos(shared: Path, folder: Path) -> list[Path]:
     """Of the singer."""
     written = []

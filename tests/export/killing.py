@@ -21,7 +21,8 @@ from anonymizer.export import document
 from anonymizer.record import audit, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
-from tests.export import scene
+from tests import conftest
+from tests.export import clip, scene
 from tests.export.scene import WALL
 from tests.record.test_vault import sealed
 
@@ -81,6 +82,33 @@ def exporting(folder: Path, moments: int) -> None:
             kinds = [entry.kind for entry in audit.entries(state.path)]
             assert "export begun" in kinds and kinds[-1] == "export finished", kinds
         intact(state, missing=False)
+
+    repeat(folder, words, moments, after)
+
+
+def copying(folder: Path, moments: int) -> None:
+    """A copy for the person who asks: the originals are opened in every life, and lie nowhere."""
+    work, shared = folder / "work", conftest.SHARED
+    state = StateDir(work / "state")
+    officer = clip.keep(shared, work, state, 6.29, 7.0)
+    photos = [word for photo in clip.photos(shared, work) for word in ("--photo", photo)]
+    target = work / "out" / "c1.zip"
+    target.parent.mkdir()
+    times = ["--from", label.utc(WALL + 6.3), "--to", label.utc(WALL + 6.9)]
+    words = scene.arguments(
+        work, "subject", target, "--camera", "gate", *times, "--identity", officer, "--config",
+        clip.settings(shared, work), *photos,
+    )  # fmt: skip
+    packets = [bytes(packet)[200:264] for packet in clip.packets(clip.path(shared)) if packet.size > 1000]
+
+    def after(killed: bool) -> None:
+        assert not target.exists() or scene.verdict(target, state) == "valid", "a package that is not whole"
+        for path in work.rglob("*"):
+            data = path.read_bytes() if path.is_file() else b""
+            assert not any(packet in data for packet in packets), f"an original lies in {path}"
+        if not killed:
+            assert [path.name for path in target.parent.iterdir()] == ["c1.zip"]
+            assert not list((state.path / "exports").iterdir())
 
     repeat(folder, words, moments, after)
 
@@ -146,4 +174,4 @@ def repeat(folder: Path, words: list[str], moments: int, after: Callable[[bool],
 
 if __name__ == "__main__":
     cli.parser(), document.FONTS  # what these import, no child need import again
-    {"exporting": exporting, "erasing": erasing}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    {"exporting": exporting, "copying": copying, "erasing": erasing}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from anonymizer.faces.recogniser import Recogniser
 from anonymizer.record import audit, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
+from tests.conftest import ROOT
 from tests.export import clip, scene
 from tests.export.scene import WALL
 
@@ -198,6 +201,15 @@ def test_the_person_may_be_shown_by_a_track_of_the_anonymised_stream(shared: Pat
     assert judge_.identified >= 20 and judge_.still >= 0.9 * judge_.identified and beside >= 10, vars(judge_)
     opened = [entry.said for entry in audit.entries(state.path) if entry.kind == "unsealed"]
     assert len(opened) == 2 and all(said["reason"] == "a theft in the yard" for said in opened), "to know, and to show"
+
+
+@pytest.mark.soak
+def test_a_copy_that_is_killed_goes_on(shared: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.export.killing", "copying", tmp_path, "12"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("and went on") == 12, done.stderr
 
 
 def test_without_a_photo_or_the_key_nothing_is_opened(tmp_path: Path) -> None:
