@@ -191,14 +191,15 @@ def test_the_person_may_be_shown_by_a_track_of_the_anonymised_stream(shared: Pat
     assert scene.run([*words, "--track", "gate-1-7"]) == 0
     assert scene.verdict(target, state) == "valid"
     judge_, beside = Judge(shared, clip.photos(shared, tmp_path)), 0
-    for at, original, exported in _pairs(shared, tmp_path, scene.contents(target)):
+    for number, (at, original, exported) in enumerate(_pairs(shared, tmp_path, scene.contents(target))):
         if at < clip.CUT:
-            judge_.look(original, exported)
+            if number % 4 == 0:
+                judge_.look(original, exported)
         else:
             x, y, w, h = clip.face(original)
             beside += 1
             assert np.abs(original[y : y + h, x : x + w].astype(int) - exported[y : y + h, x : x + w]).mean() > 12, at
-    assert judge_.identified >= 20 and judge_.still >= 0.9 * judge_.identified and beside >= 10, vars(judge_)
+    assert judge_.identified >= 10 and judge_.still >= 0.9 * judge_.identified and beside >= 10, vars(judge_)
     opened = [entry.said for entry in audit.entries(state.path) if entry.kind == "unsealed"]
     assert len(opened) == 2 and all(said["reason"] == "a theft in the yard" for said in opened), "to know, and to show"
 
