@@ -11,6 +11,7 @@ import json
 import pickle
 import socket
 import struct
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class Decoder:
 
 
 class Outbox:
-    """The worker's side: queues messages and writes as many bytes as the socket takes, without ever waiting.
+    """The worker's side: queues messages and writes as many bytes as the socket takes, without ever waiting. For
+    several threads.
 
     limit: bytes of access units that may wait. Beyond it all waiting units that are not half sent are dropped, and
     each channel is silent until its next key frame; ``dropped`` counts units. Of other messages the oldest of more
@@ -141,31 +143,37 @@ class Outbox:
         self._partial = memoryview(b"")
         self._waiting = 0
         self._silent: set[int] = set()
+        self._lock = threading.Lock()
         self.dropped = 0
 
     def put_unit(self, unit: AccessUnit, channel: int) -> bool:
         """Queue an access unit. False where its channel is silent and needs a key frame."""
-        if channel in self._silent:
-            if not unit.key:
-                self.dropped += 1
+        with self._lock:
+            if channel in self._silent:
+                if not unit.key:
+                    self.dropped += 1
+                    return False
+                self._silent.discard(channel)
+            data = encode_unit(unit, channel)
+            if self._waiting + len(data) > self._limit:
+                self.dropped += len(self._units) + 1
+                self._silent.update({channel, *(c for c, _ in self._units)} - {AUDIO})
+                self._units.clear()
+                self._waiting = 0
                 return False
-            self._silent.discard(channel)
-        data = encode_unit(unit, channel)
-        if self._waiting + len(data) > self._limit:
-            self.dropped += len(self._units) + 1
-            self._silent.update({channel, *(c for c, _ in self._units)} - {AUDIO})
-            self._units.clear()
-            self._waiting = 0
-            return False
-        self._units.append((channel, data))
-        self._waiting += len(data)
-        return True
+            self._units.append((channel, data))
+            self._waiting += len(data)
+            return True
 
     def put(self, message: bytes) -> None:
         self._others.append(message)
 
     def flush(self) -> None:
         """Write what the socket takes now."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
         try:
             while True:
                 if not self._partial:

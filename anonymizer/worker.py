@@ -1,7 +1,8 @@
 """One camera's process: pulls it, anonymises, encodes, and hands access units to the service over its link.
 
-Three threads: one reads the camera, one listens to the service, and the main one works. The process ends when the
-service says so or is gone. Whatever is missing or fails, what leaves is anonymised, covered whole, or a drawn notice.
+Four threads: one reads the camera, the main one finds faces and paints, one encodes, and one listens to the service.
+The process ends when the service says so or is gone. Whatever is missing or fails, what leaves is anonymised, covered
+whole, or a drawn notice.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from anonymizer.frame import Frame
 from anonymizer.ingest.camera import CameraLost, keep_streaming
 from anonymizer.ingest.picture import planes_of
 from anonymizer.intake import Connected, Intake
-from anonymizer.link import AUDIO, MAIN, SUB, Kind
+from anonymizer.link import Kind
 from anonymizer.load import Level, Load
+from anonymizer.outlet import Outlet
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Policy, RuleSet
-from anonymizer.publish.live import LiveEncoder, SubStream
 from anonymizer.publish.still import jpeg, notice
 from anonymizer.record.recorder import vault_of
 from anonymizer.record.vault import VaultWriter
@@ -74,7 +75,7 @@ def main(spec: Spec, service: socket.socket) -> None:
 
 
 class Worker:
-    """See the module. Everything but the two listening threads happens in ``run``."""
+    """See the module. Everything but listening and encoding happens in ``run``."""
 
     def __init__(self, spec: Spec, service: socket.socket) -> None:
         self._spec = spec
@@ -95,21 +96,15 @@ class Worker:
         self._pipeline: Pipeline | None = None
         self._pipeline_problem = ""
         self._pipeline_tried = float("-inf")
-        self._encoders: dict[int, LiveEncoder] = {}
-        self._sub = None if camera.sub is None else SubStream(camera.sub)
-        self._sounds: deque[AccessUnit] = deque(maxlen=2000)
         self._tracks = TrackLog(spec.name, str(spec.epoch), zones=zones_of(self._policy.rules, spec.name))
         self._load = Load()
         self._level_before = Level.FULL
         self._skipped = self._dropped_before = 0
         self._counters = CameraCounters()
-        self._latencies: deque[float] = deque(maxlen=100)
+        self._outlet = Outlet(camera, self._outbox, self._counters)
         self._delay = self._config.faces.lookahead + 0.2
-        self._newest: dict[int, float] = {}
         self._size = 1280, 720
-        self._rate = 25.0
         self._shown: Frame | None = None
-        self._served: deque[float] = deque(maxlen=200)
         self._online, self._loss = False, "connecting"
         self._last_picture = self._last_notice = self._last_state = self._last_trim = float("-inf")
         self._last_frame_time: float | None = None
@@ -168,8 +163,8 @@ class Worker:
     def _obey(self) -> None:
         while self._orders:
             order = self._orders.popleft()
-            if order.kind is Kind.KEY and order.channel in self._encoders:
-                self._encoders[order.channel].request_key()
+            if order.kind is Kind.KEY:
+                self._outlet.request_key(order.channel)
             elif order.kind is Kind.STILL:
                 self._still_wanted = True
             elif order.kind is Kind.ORDER:
@@ -197,7 +192,7 @@ class Worker:
         if isinstance(item, Frame):
             self._frame(item)
         elif isinstance(item, AccessUnit):
-            self._sounds.append(item)
+            self._outlet.sound(item)
         elif isinstance(item, Connected):
             self._online, self._loss = True, ""
             if item.audio is not None:
@@ -220,7 +215,7 @@ class Worker:
         for event in self._tracks.flush():
             self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
         self._faces = 0
-        self._sounds.clear()
+        self._outlet.silence()
 
     # The way of a frame
 
@@ -232,7 +227,7 @@ class Worker:
         interval = 0.0
         if self._last_frame_time is not None and 0 < frame.time - self._last_frame_time < 2:
             interval = frame.time - self._last_frame_time
-            self._rate += 0.05 * (1 / interval - self._rate)
+            self._outlet.rate += 0.05 * (1 / interval - self._outlet.rate)
         self._last_frame_time = frame.time
         if self._load.level is Level.HALF_RATE and frame.index % 2:
             self._skipped += 1
@@ -280,46 +275,15 @@ class Worker:
 
     def _serve(self, frames: list[Frame]) -> None:
         for frame in frames:
-            assert frame.picture is not None
-            picture = frame.picture.finish()
-            now = time.time()
             if frame.uncertain:
                 self._counters.frames_covered += 1
                 self._covered = time.monotonic(), frame.uncertain
             self._faces = len(frame.faces)
             for event in self._tracks.push(frame, frame.wall):
                 self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
-            if self._sub is not None and (small := self._sub.picture(frame.planes, frame.time)) is not None:
-                self._encode(SUB, small, frame.planes.full_range, frame.time, frame.wall)
-            self._encode(MAIN, picture, frame.planes.full_range, frame.time, frame.wall)
-            self._pass_sounds(frame.time)
+            self._outlet.frame(frame)
             self._shown = frame
             self._last_picture = time.monotonic()
-            latency = max(0.0, time.time() - frame.time)
-            self._latencies.append(latency)
-            self._counters.latency.observe(latency)
-            self._served.append(now)
-            self._counters.frames_out += 1
-            self._outbox.flush()
-
-    def _encode(self, channel: int, picture: av.VideoFrame, full_range: bool, seconds: float, wall: float) -> None:
-        encoder = self._encoders.get(channel)
-        size = picture.width, picture.height
-        if encoder is None or encoder.size != size or encoder.full_range != full_range:
-            if channel == MAIN:
-                rate, settings = self._rate, self._camera.encoder
-            else:
-                assert self._camera.sub is not None
-                rate, settings = self._camera.sub.rate, self._camera.sub.encoder
-            encoder = self._encoders[channel] = LiveEncoder(*size, full_range, rate, settings)
-        seconds = self._newest[channel] = max(seconds, self._newest.get(channel, 0.0) + 0.001)
-        for unit in encoder.encode(picture, seconds, wall):
-            if not self._outbox.put_unit(unit, channel):
-                encoder.request_key()
-
-    def _pass_sounds(self, until: float) -> None:
-        while self._sounds and self._sounds[0].time <= until:
-            self._outbox.put_unit(self._sounds.popleft(), AUDIO)
 
     def _show_notice(self, now: float) -> None:
         """A drawn picture instead of silence: recorders and players stay connected, and people know."""
@@ -327,11 +291,9 @@ class Worker:
         why = "switched off" if not self._order.enabled else self._loss or "no picture yet"
         utc = time.time() - self._delay  # or the camera's pictures, which waited, would come out of order
         picture = notice(*self._size, self._spec.name, ["camera unavailable", why], utc)
-        if self._sub is not None and (small := self._sub.picture(planes_of(picture), utc)) is not None:
-            self._encode(SUB, small, False, utc, utc)
         self._shown = None
-        self._encode(MAIN, picture, False, utc, utc)
-        self._sounds.clear()
+        self._outlet.notice(picture, utc)
+        self._outlet.silence()
 
     # What goes out beside the pictures
 
@@ -354,9 +316,10 @@ class Worker:
 
     def _state(self, now: float) -> dict[str, Any]:
         utc = time.time()
-        recent = [t for t in self._served if t > utc - 2]
+        recent = [t for t in tuple(self._outlet.served) if t > utc - 2]
         covered = self._covered[1] if now - self._covered[0] < _DEGRADED_FOR else ""
         reason = covered or self._load.level.meaning
+        latencies = tuple(self._outlet.latencies)
         counters = self._counters
         counters.frames_in = self._intake.received
         counters.frames_dropped = self._intake.dropped + self._skipped
@@ -371,7 +334,7 @@ class Worker:
                 "degraded": bool(reason),
                 "reason": reason or self._loss,
                 "fps": len(recent) / 2,
-                "latency_ms": 1000 * statistics.median(self._latencies) if self._latencies else 0.0,
+                "latency_ms": 1000 * statistics.median(latencies) if latencies else 0.0,
                 "faces": self._faces if streaming else 0,
             },
             "counters": counters.to_json(),
@@ -387,6 +350,7 @@ class Worker:
         """Serve what waits, say what ended, and give the service a moment to take it."""
         if self._pipeline is not None and self._order.enabled:
             self._serve(self._pipeline.flush())
+        self._outlet.close()
         for event in self._tracks.flush():
             self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
         if self._vault is not None:

@@ -1,0 +1,102 @@
+"""Between the worker and its link: finished pictures are encoded in a thread of their own, in order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+import av
+
+from anonymizer import link
+from anonymizer.access_unit import AccessUnit
+from anonymizer.config import CameraSettings
+from anonymizer.events.state import CameraCounters
+from anonymizer.frame import Frame, Planes
+from anonymizer.ingest.picture import planes_of
+from anonymizer.link import AUDIO, MAIN, SUB
+from anonymizer.publish.live import LiveEncoder, SubStream
+from anonymizer.threads import Behind
+
+_DEPTH = 2  # pictures that may wait for the encoder; then the worker waits
+
+
+class Outlet:
+    """While one picture is encoded the next is being painted. Calls return at once unless pictures wait; what an
+    encoder raises, the next call raises.
+
+    rate: pictures a second that the main stream's encoder is told to expect. latencies: seconds from the camera's
+    clock to the end of encoding; served: when that was.
+    """
+
+    def __init__(self, camera: CameraSettings, outbox: link.Outbox, counters: CameraCounters) -> None:
+        self.rate = 25.0
+        self.latencies: deque[float] = deque(maxlen=100)
+        self.served: deque[float] = deque(maxlen=200)
+        self._camera = camera
+        self._outbox = outbox
+        self._counters = counters
+        self._encoders: dict[int, LiveEncoder] = {}
+        self._sub = None if camera.sub is None else SubStream(camera.sub)
+        self._sounds: deque[AccessUnit] = deque(maxlen=2000)
+        self._newest: dict[int, float] = {}
+        self._behind: Behind[Callable[[], None]] = Behind(lambda work: work(), _DEPTH)
+
+    def request_key(self, channel: int) -> None:
+        """The next picture of a stream becomes a key frame."""
+        if (encoder := self._encoders.get(channel)) is not None:
+            encoder.request_key()
+
+    def sound(self, unit: AccessUnit) -> None:
+        """Sound, which leaves with the picture of its time."""
+        self._sounds.append(unit)
+
+    def silence(self) -> None:
+        """Forget the sound that waits."""
+        self._sounds.clear()
+
+    def frame(self, frame: Frame) -> None:
+        """A finished frame; nobody may write to it from now on."""
+        assert frame.picture is not None
+        self._behind.put(partial(self._frame, frame.picture.finish(), frame.planes, frame.time, frame.wall))
+
+    def notice(self, picture: av.VideoFrame, utc: float) -> None:
+        """A drawn picture."""
+        self._behind.put(partial(self._pictures, picture, planes_of(picture), utc, utc))
+
+    def close(self) -> None:
+        """Wait until everything has been encoded."""
+        self._behind.close()
+
+    def _frame(self, picture: av.VideoFrame, planes: Planes, seconds: float, wall: float) -> None:
+        self._pictures(picture, planes, seconds, wall)
+        while self._sounds and self._sounds[0].time <= seconds:
+            self._outbox.put_unit(self._sounds.popleft(), AUDIO)
+        now = time.time()
+        latency = max(0.0, now - seconds)
+        self.latencies.append(latency)
+        self.served.append(now)
+        self._counters.latency.observe(latency)
+        self._counters.frames_out += 1
+        self._outbox.flush()
+
+    def _pictures(self, picture: av.VideoFrame, planes: Planes, seconds: float, wall: float) -> None:
+        if self._sub is not None and (small := self._sub.picture(planes, seconds)) is not None:
+            self._encode(SUB, small, planes.full_range, seconds, wall)
+        self._encode(MAIN, picture, planes.full_range, seconds, wall)
+
+    def _encode(self, channel: int, picture: av.VideoFrame, full_range: bool, seconds: float, wall: float) -> None:
+        encoder = self._encoders.get(channel)
+        size = picture.width, picture.height
+        if encoder is None or encoder.size != size or encoder.full_range != full_range:
+            if channel == MAIN:
+                rate, settings = self.rate, self._camera.encoder
+            else:
+                assert self._camera.sub is not None
+                rate, settings = self._camera.sub.rate, self._camera.sub.encoder
+            encoder = self._encoders[channel] = LiveEncoder(*size, full_range, rate, settings)
+        seconds = self._newest[channel] = max(seconds, self._newest.get(channel, 0.0) + 0.001)
+        for unit in encoder.encode(picture, seconds, wall):
+            if not self._outbox.put_unit(unit, channel):
+                encoder.request_key()
