@@ -84,11 +84,11 @@ def touched(catalogue: Catalogue, marks: dict[str, list[Mark]]) -> list[File]:
 
 def run(
     job: Job, state: StateDir, log: AuditFile, config: Config, marks: dict[str, list[Mark]], *, cover: bool,
-    said: dict[str, Any],
+    said: dict[str, Any], doubts: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Erase; what the certificate says. cover: cover the person in the recordings, else cut the time out of them.
-    said: for the audit: case, reason, approver. ConfigError where a hold refuses; AuditError, CatalogueError,
-    PublishError, SourceError; then the next run goes on.
+    said: for the audit: case, reason, approver. doubts: what may be the person too, and stays. ConfigError where a hold
+    refuses; AuditError, CatalogueError, PublishError, SourceError; then the next run goes on.
     """
     with Catalogue(state.path) as catalogue:
         plan = job.noted("plan.json")
@@ -112,7 +112,7 @@ def run(
         for file in everything:
             if _kept(catalogue, file):
                 raise ConfigError(f"{file.path} could not be erased: a legal hold was placed on it meanwhile")
-    certificate = _certificate(plan, marks, cover, said)
+    certificate = _certificate(plan, marks, cover, said, doubts)
     if job.noted("told.json") is None:
         log.append((time.time(), ERASED, certificate))
         job.note("told.json", True)
@@ -208,7 +208,7 @@ def _swap(
 
 
 def _certificate(
-    plan: dict[str, Any], marks: dict[str, list[Mark]], cover: bool, said: dict[str, Any]
+    plan: dict[str, Any], marks: dict[str, list[Mark]], cover: bool, said: dict[str, Any], doubts: Sequence[str]
 ) -> dict[str, Any]:
     fragments = plan["fragments"]
     return {
@@ -223,6 +223,7 @@ def _certificate(
         ],
         "originals": len(fragments),
         "originals digest": hashlib.sha256("".join(one["sha256"] for one in fragments).encode()).hexdigest(),
+        "in doubt, and not erased": list(doubts),
         "outside": OUTSIDE,
     }
 

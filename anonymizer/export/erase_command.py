@@ -76,7 +76,9 @@ def _run(given: argparse.Namespace) -> int:
             noted = {"marks": {c: [asdict(m) for m in these] for c, these in marks.items()}, "doubts": doubts}
             job.note("marks.json", noted)
         marks = {camera: [Mark.parse(one) for one in these] for camera, these in noted["marks"].items()}
-        certificate = erase.run(job, state, log, loaded, marks, cover=given.how == "cover", said=said)
+        certificate = erase.run(
+            job, state, log, loaded, marks, cover=given.how == "cover", said=said, doubts=noted["doubts"]
+        )
         _certify(given.certificate, state, certificate)
         job.remove()
     for text in noted["doubts"]:

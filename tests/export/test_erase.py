@@ -119,6 +119,7 @@ def test_a_person_who_is_known_by_photographs_is_covered_and_nobody_else_is(shar
         assert all(file.stop < WALL + 7.2 or file.start > WALL + 7.9 for file in catalogue.files("fragment"))
     said = json.loads((tmp_path / "erased.json").read_bytes())
     assert said["originals"] >= 2 and "photo" not in json.dumps(said)
+    assert any("the same track is the person elsewhere" in text for text in said["in doubt, and not erased"])
     kinds = [entry.kind for entry in audit.entries(state.path)]
     assert kinds.index("erasure begun") < kinds.index("unsealed") < kinds.index("deleted")
 
