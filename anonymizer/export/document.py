@@ -15,6 +15,7 @@ FONTS = Path("/usr/share/fonts/truetype/dejavu")
 """Where Debian has DejaVu Sans (package fonts-dejavu-core)."""
 _PLAIN, _BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"
 _SIZE, _SMALL = 10, 8  # points
+_KEPT = 28.0  # millimetres that a heading keeps with what follows it
 _CELL = 600  # characters; a row must fit on a page
 
 
@@ -55,6 +56,8 @@ class _Report(FPDF):
         self.cell(0, 6, f"{self.page_no()} / {{nb}}", align="C")
 
     def heading(self, text: str, size: int) -> None:
+        if self.will_page_break(_KEPT):
+            self.add_page()
         self.ln(3)
         self.set_font(self._family, "B", size)
         self._lines(text, size * 0.5)
@@ -86,8 +89,9 @@ class _Report(FPDF):
         ) as table:  # fmt: skip
             for row in [head, *rows] if head else rows:
                 line = table.row()
-                for cell in row:
-                    line.cell(self._known(cell if len(cell) <= _CELL else f"{cell[:_CELL]} … (whole in index.html)"))
+                for number, cell in enumerate(row):
+                    text = cell if len(cell) <= _CELL else f"{cell[:_CELL]} … (whole in index.html)"
+                    line.cell(self._known(text), style=None if head or number else FontFace(emphasis="B"))
 
     def _known(self, text: str) -> str:
         """Only what the font can show."""
