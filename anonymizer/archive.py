@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -32,7 +32,6 @@ from anonymizer import registry, settings
 from anonymizer.assembly import replaces
 from anonymizer.config import Config
 from anonymizer.errors import AnonymizerError, ConfigError, PublishError, SourceError
-from anonymizer.faces.doubtful import LookSettings
 from anonymizer.policy import RuleSet
 from anonymizer.publish.file import CONTAINERS
 from anonymizer.redact import redact
@@ -61,7 +60,7 @@ class Work:
     config: Config
     rules: RuleSet
     audio: bool = False
-    copy: LookSettings | None = None
+    copy: bool = False
     reports: Path | None = None
 
 
@@ -363,7 +362,7 @@ def _fingerprint(work: Work) -> str:
         "config": settings.plain(work.config),
         "rules": settings.plain(work.rules),
         "audio": work.audio,
-        "copy": work.copy and asdict(work.copy),
+        "copy": work.copy,
         "models": [_sha256(path) for path in models],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

@@ -14,7 +14,7 @@ from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import ConfigError
 from anonymizer.faces import doubtful
 from anonymizer.faces.detectors import Detector, load_detector
-from anonymizer.faces.doubtful import Doubtful, LookSettings
+from anonymizer.faces.doubtful import Doubtful
 from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.recogniser import Recogniser
@@ -88,16 +88,10 @@ def recognition(faces: FacesSettings, rules: RuleSet, members: Sequence[Member])
 
 
 def pipeline(
-    config: Config,
-    policy: Policy,
-    *,
-    camera: str,
-    epoch: int = 0,
-    replace: bool = True,
-    look: LookSettings | None = None,
+    config: Config, policy: Policy, *, camera: str, epoch: int = 0, replace: bool = True, every: bool = False
 ) -> Pipeline:
     """The stages of one source. replace: whether the rules may ever ask for it; without, its models stay unread.
-    look: every frame is looked at whole, as it says, and doubtful faces are covered too.
+    every: every frame is looked at whole, as faces.look says, and faint faces are covered too.
 
     ModelError where a model is missing or wrong, ConfigError where the bank key is none.
     """
@@ -108,11 +102,11 @@ def pipeline(
     schedule = ScheduleSettings(size=faces.size, first_size=max(faces.size, ScheduleSettings.first_size))
     # What is covered beyond the face is the policy's to say: the tracker adds only what it does not know.
     tracking = TrackerSettings(margin=0.0)
-    if look is not None:
-        size = look.size or NATIVE
+    if every:
+        size = faces.look.size or NATIVE
         schedule = ScheduleSettings(interval=0.0, still=0.0, size=size, first_size=size, regions=0)
-    if look is not None or faces.thorough:
-        tracking = doubtful.tracking((look or LookSettings()).floor(first))
+    if every or faces.thorough:
+        tracking = doubtful.tracking(first, doubtful.THOROUGH if faces.thorough else faces.look.faint)
         first, second = Doubtful(first), second and Doubtful(second)
     finding = FinderSettings(faces.lookahead, thorough=faces.thorough, schedule=schedule, tracker=tracking)
     try:

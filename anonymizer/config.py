@@ -9,6 +9,7 @@ from typing import Literal
 
 from anonymizer import settings, yamlfile
 from anonymizer.events.settings import MqttSettings
+from anonymizer.faces.look import LookSettings
 from anonymizer.ingest.camera import SourceSettings
 from anonymizer.publish.encoder import EncoderSettings
 from anonymizer.publish.live import LiveSettings, SubSettings
@@ -65,6 +66,7 @@ class FacesSettings:
         default=False,
         description="Every frame at full size and mirrored too. For files that matter; far too slow for live streams",
     )
+    look: LookSettings = setting("Look at every frame", default=LookSettings())
     providers: tuple[Provider, ...] = setting(
         "Execution providers",
         default=("cpu",),

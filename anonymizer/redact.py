@@ -15,7 +15,6 @@ from anonymizer import settings
 from anonymizer.assembly import pipeline, replaces
 from anonymizer.config import Config
 from anonymizer.errors import ConfigError
-from anonymizer.faces.doubtful import LookSettings
 from anonymizer.frame import Frame
 from anonymizer.gops import GopSource
 from anonymizer.ingest.file import FileSource
@@ -88,7 +87,7 @@ def redact(
     start: float | None = None,
     report: Path | None = None,
     audio: bool = False,
-    copy: LookSettings | None = None,
+    copy: bool = False,
     parallel: bool = True,
     also: Callable[[Frame], None] = _nothing,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
@@ -97,9 +96,9 @@ def redact(
 
     rules say what happens to each face. camera: the name that they know the source by, its file name where none is
     given. start: when the video begins, seconds since 1970; without it they have no wall clock. copy: keep the camera's
-    own packets of GOPs in which, looked at this way, there is nothing to cover. parallel: a thread each for decoding,
-    the stages and encoding. also: is shown each painted frame before it is encoded. progress is told frames done and
-    expected. Raises SourceError, ConfigError, ModelError, PublishError; then nothing is left behind.
+    own packets of GOPs in which there is nothing to cover, every frame looked at as faces.look says. parallel: a thread
+    each for decoding, the stages and encoding. also: is shown each painted frame before it is encoded. progress is told
+    frames done and expected. Raises SourceError, ConfigError, ModelError, PublishError; then nothing is left behind.
     """
     container_of(target)
     if target.exists() and source.exists() and target.samefile(source):
@@ -110,7 +109,7 @@ def redact(
         policy = Policy(rules, name, epoch=start)
         summary = Summary()
         with reader, _Written(target, reader, config, report) as written:
-            stages = pipeline(config, policy, camera=name, replace=replaces(rules), look=copy)
+            stages = pipeline(config, policy, camera=name, replace=replaces(rules), every=copy)
 
             def write(item: Item) -> None:
                 if isinstance(item, Frame):
@@ -133,7 +132,7 @@ def redact(
         summary.problems, summary.seconds = reader.problems, dict(stages.seconds)
         return summary
 
-    if copy is None:
+    if not copy:
         return once(FileSource(source, audio=audio))
     try:
         return once(GopSource(source, audio=audio))

@@ -15,13 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from anonymizer import assembly, config
 from anonymizer.archive import PARTIAL, Outcome, Watcher, Work, redact_folder
 from anonymizer.errors import ConfigError
-from anonymizer.faces.doubtful import LookSettings
 from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.publish.encoder import Preset
 from anonymizer.redact import Summary, redact
 
 _METHODS = ("replace", "solid", "pixelate", "blur")
-_LOOK = LookSettings()
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,21 +38,20 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument(
         "--thorough",
         action="store_true",
-        help="look at every frame at full size, and mirrored too; small doubtful faces are covered as well",
+        help="look at every frame at full size, and mirrored too; small faint faces are covered as well",
     )
     command.add_argument(
         "--copy-clean-gops",
         action="store_true",
         help="keep the camera's own H.264 packets where a whole closed GOP, every frame looked at, shows no face; "
-        "small doubtful faces count, and are covered as well",
+        "small faint faces count, and are covered as well",
     )
     command.add_argument(
         "--look-size",
         type=int,
-        default=_LOOK.size,
         metavar="PIXELS",
         help="with --copy-clean-gops: longer side of what the detector sees of every frame; 0 for the frame's own size "
-        "(default: %(default)s)",
+        "(default: faces.look.size of the settings, 960)",
     )
     command.add_argument(
         "--audio", choices=("drop", "copy"), default="drop", help="voices tell on people (default: drop)"
@@ -65,14 +62,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.look_size < 0 or (given.jobs is not None and given.jobs < 1):
+    if (given.look_size or 0) < 0 or (given.jobs is not None and given.jobs < 1):
         raise ConfigError("--look-size must not be negative, and --jobs must be at least 1")
     settings = _settings(given)
     if given.method:
         rules = RuleSet(default=Treatment(action=Action[given.method.upper()]))
     else:
         rules = assembly.rules(settings.rules)
-    copy = replace(_LOOK, size=given.look_size) if given.copy_clean_gops else None
+    copy = given.copy_clean_gops
     audio = given.audio == "copy"
     with _Bars(shown=not given.json and sys.stderr.isatty()) as bars:
         if given.source.is_dir():
@@ -95,9 +92,12 @@ def _settings(given: argparse.Namespace) -> config.Config:
     encoder = {name: getattr(given, name) for name in ("preset", "crf") if getattr(given, name) is not None}
     if encoder:
         settings = replace(settings, encoder=replace(settings.encoder, **encoder))
+    faces = settings.faces
+    if given.look_size is not None:
+        faces = replace(faces, look=replace(faces.look, size=given.look_size))
     if given.thorough:
-        settings = replace(settings, faces=replace(settings.faces, thorough=True))
-    return settings
+        faces = replace(faces, thorough=True)
+    return replace(settings, faces=faces)
 
 
 class _Bars(Watcher):

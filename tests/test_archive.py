@@ -18,8 +18,9 @@ import pytest
 
 from anonymizer import archive, cli
 from anonymizer.archive import RECORD, Outcome, Work
-from anonymizer.config import Config
+from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import ConfigError
+from anonymizer.faces.look import LookSettings
 from anonymizer.policy import load
 from tests import videos
 from tests.conftest import ROOT
@@ -204,8 +205,8 @@ def test_the_fingerprint_changes_with_what_the_output_depends_on() -> None:
         for one in (
             work,
             replace(work, audio=True),
-            replace(work, copy=archive.LookSettings()),
-            replace(work, copy=archive.LookSettings(size=0)),
+            replace(work, copy=True),
+            replace(work, config=replace(work.config, faces=FacesSettings(look=LookSettings(size=0)))),
             replace(work, rules=load("default: blur", "f")),
             replace(work, config=replace(work.config, encoder=replace(work.config.encoder, crf=30))),
         )

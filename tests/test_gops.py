@@ -19,10 +19,10 @@ import pytest
 from anonymizer import gops
 from anonymizer import redact as redacting
 from anonymizer.access_unit import split
-from anonymizer.config import Config
+from anonymizer.config import Config, FacesSettings
 from anonymizer.faces.detectors import load_detector
-from anonymizer.faces.doubtful import LookSettings
 from anonymizer.faces.finder import Finder, FinderSettings
+from anonymizer.faces.look import LookSettings
 from anonymizer.faces.schedule import ScheduleSettings
 from anonymizer.ingest.picture import planes_of
 from anonymizer.pipeline import Pipeline
@@ -42,7 +42,7 @@ EVERY_FRAME = ScheduleSettings(interval=0.0, still=0.0, regions=0)
 def _squares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faces are bright squares."""
 
-    def pipeline(config: Config, policy: Policy, *, camera: str, replace: bool, look: object) -> Pipeline:
+    def pipeline(config: Config, policy: Policy, *, camera: str, replace: bool, every: bool) -> Pipeline:
         finder = Finder(stages.SquareDetector(), FinderSettings(0.2, schedule=EVERY_FRAME))
         return Pipeline(finder, None, policy, None, stages.NoCast())  # type: ignore[arg-type]
 
@@ -93,7 +93,7 @@ def clip(
 
 def run(source: Path, target: Path, rules: RuleSet = SOLID, **options: bool) -> tuple[Summary, list[dict[str, object]]]:
     report = target.with_suffix(".json")
-    summary = redacting.redact(source, target, Config(), rules, report=report, copy=LookSettings(), **options)
+    summary = redacting.redact(source, target, Config(), rules, report=report, copy=True, **options)
     return summary, json.loads(report.read_text()).get("gops")
 
 
@@ -378,10 +378,11 @@ def test_copying_costs_less_than_encoding(shared: Path, tmp_path: Path) -> None:
     """Photographs panned over, the detector's input 640 pixels wide: fewer CPU seconds than plain, bits kept."""
     source = pan(tmp_path / "in.mp4", shared, QUIET, face=1)
     costs, told = {}, {}
-    for name, copy in (("plain", None), ("copy", LookSettings(size=640))):
+    config = Config(faces=FacesSettings(look=LookSettings(size=640)))
+    for name in ("plain", "copy"):
         report = tmp_path / f"{name}.json"
         start = time.process_time()
-        redacting.redact(source, tmp_path / f"{name}.mp4", Config(), SOLID, report=report, copy=copy)
+        redacting.redact(source, tmp_path / f"{name}.mp4", config, SOLID, report=report, copy=name == "copy")
         costs[name] = time.process_time() - start
         told[name] = json.loads(report.read_text())
     kept = told["copy"]
@@ -401,7 +402,8 @@ def test_what_is_passed_on_shows_nobody(shared: Path, tmp_path: Path) -> None:
     """Footage in which people come and go, every frame looked at as it is; judged by another detector."""
     source = shared / "footage" / "video" / "one-by-one-person-detection.mp4"
     report = tmp_path / "out.json"
-    summary = redacting.redact(source, tmp_path / "out.mp4", Config(), SOLID, report=report, copy=LookSettings(size=0))
+    config = Config(faces=FacesSettings(look=LookSettings(size=0)))
+    summary = redacting.redact(source, tmp_path / "out.mp4", config, SOLID, report=report, copy=True)
     assert summary.frames == 1394 and summary.copied_gops >= 50
     judge = load_detector(shared / "attackers" / "scrfd_2.5g_kps.onnx")
     copied = {

@@ -8,6 +8,8 @@ The tracker serves privacy first, so doubt covers. In short:
 - ``Tracker.update`` takes the detections of one pass. Strong ones are paired with tracks first, then weak ones with the
   tracks that are left; what remains begins new tracks if it is not too weak.
 - A track never seen well is dropped when passes that looked for it did not find it again, too often.
+- Where ``evidence`` is asked for, detections too weak to begin a track begin one that counts for nothing, until it was
+  seen so long and so often that it is no accident: true faces are found faintly again and again, noise is not.
 - A track that is new and proven is followed into the past, through detections too weak to begin one.
 - ``Tracker.faces`` says what to cover at a time, which may lie before the newest pass: that is how a look-ahead turns
   extrapolation into interpolation and covers a face before it was first found.
@@ -44,6 +46,9 @@ class TrackerSettings:
     margin: share of the box's size added on each side. growth: the same per second to the nearest sighting.
     most: the largest share added on each side.
     refuted_by: passes without it for each pass with it that end a track never seen well.
+    evidence: mean score of the passes since its first sighting, each without it counting 0, that makes a face of a
+    track whose scores never reached ``start``; 0 where no number of weak sightings does. faint: share of the box's size
+    added on each side of such a face, whose boxes are only about right.
     """
 
     low: float = 0.25
@@ -57,6 +62,8 @@ class TrackerSettings:
     growth: float = 0.3
     most: float = 0.6
     refuted_by: int = 2
+    evidence: float = 0.0
+    faint: float = 0.15
 
 
 State = tuple[float, float, float, float]
@@ -79,7 +86,8 @@ class Track:
 
     sightings: oldest first. seen: how many there ever were. misses: passes that looked for the face since its last
     sighting, and did not find it; missed: all of them. traced: whether it was followed into the past. best: its highest
-    score. start, end: where it was at the first and at the last sighting; entering, leaving: pixels a second there.
+    score; total: the sum of them. evident: whether its weak sightings, taken together, make a face. start, end: where
+    it was at the first and at the last sighting; entering, leaving: pixels a second there.
     """
 
     number: int
@@ -89,6 +97,8 @@ class Track:
     missed: int = 0
     traced: bool = False
     best: float = 0.0
+    total: float = 0.0
+    evident: bool = False
     start: State = (0.0, 0.0, 0.0, 0.0)
     end: State = (0.0, 0.0, 0.0, 0.0)
     entering: tuple[float, float] = (0.0, 0.0)
@@ -99,6 +109,7 @@ class Track:
         self.seen += 1
         self.misses = 0
         self.best = max(self.best, sighting.score)
+        self.total += sighting.score
         self.end, self.leaving = self._smoothed(self.last), _velocity(self.sightings, self.last)
         if self.last - self.first <= VELOCITY_SPAN:
             self.start, self.entering = self._smoothed(self.first), _velocity(self.sightings, self.first)
@@ -107,6 +118,7 @@ class Track:
         """Put an older sighting before the first."""
         self.sightings.insert(0, sighting)
         self.seen += 1
+        self.total += sighting.score
         self.start, self.entering = self._smoothed(self.first), _velocity(self.sightings, self.first)
 
     @property
@@ -141,10 +153,11 @@ class Track:
     def _smoothed(self, time: float) -> State:
         """The line through the sightings around ``time``, fitted by weighted least squares: the nearer the heavier.
 
-        Where fewer than three are near, that is the interpolation between the sightings before and after.
+        Where fewer than three are near, that is the interpolation between the sightings before and after. These two
+        always take part: a line through sightings on one side alone may lead anywhere, to sizes below nothing too.
         """
         before, after = self.around(time)
-        near = [(s.time - time, s) for s in self.sightings if abs(s.time - time) < SMOOTHING]
+        near = [(s.time - time, s) for s in self.sightings if abs(s.time - time) < SMOOTHING or s in (before, after)]
         if len(near) < 3:
             near = [(s.time - time, s) for s in (before, after)]
         reach = max(SMOOTHING, *(1.01 * abs(dt) for dt, _ in near))
@@ -162,10 +175,11 @@ class Track:
         the more so the faster the face moves."""
         x, y, width, height = self.state_at(time)
         speed = 0.0
+        margin = settings.margin + (settings.faint if self.best < settings.start else 0.0)
         if not self.first <= time <= self.last:
             speed = math.hypot(*(self.leaving if time > self.last else self.entering)) / math.sqrt(width * height)
-        grown = settings.margin + (settings.growth + 0.25 * speed) * self.gap(time)
-        factor = 1 + 2 * min(grown, max(settings.most, settings.margin))
+        grown = margin + (settings.growth + 0.25 * speed) * self.gap(time)
+        factor = 1 + 2 * min(grown, max(settings.most, margin))
         return x - width * factor / 2, y - height * factor / 2, width * factor, height * factor
 
     def points_at(self, time: float) -> F32:
@@ -178,6 +192,8 @@ class Track:
         return before.points + np.array((x - before.state[0], y - before.state[1]), np.float32)
 
 
+LONG = 0.3
+"""Seconds over which weak sightings must be spread, to make a face together."""
 VELOCITY_SPAN = 0.5
 """Seconds of sightings from which a velocity is taken."""
 SMOOTHING = 0.3
@@ -242,7 +258,7 @@ class Tracker:
                 track.misses += 1
                 track.missed += 1
         for i in free:
-            if sightings[i].score < s.start:
+            if sightings[i].score < s.start and not s.evidence:
                 self._loose.append(sightings[i])
             else:
                 track = Track(self._next)
@@ -252,15 +268,20 @@ class Tracker:
         for track in self.tracks:
             if not track.traced and self._proven(track):
                 self._trace_back(track)
+            track.evident = track.evident or self._evident(track)
         for track in [t for t in self.tracks if self._refuted(t)]:
-            self._loose += track.sightings
+            if not s.evidence:
+                self._loose += track.sightings
             self.tracks.remove(track)
 
     def faces(self, time: float) -> list[Face]:
         """What to cover at ``time``, ordered by track; no face twice. Boxes may reach over the picture's edge."""
         s = self.settings
         shown = [
-            t for t in self.tracks if t.first - (s.backfill if self._proven(t) else 0) <= time <= t.last + self._hold(t)
+            t
+            for t in self.tracks
+            if (t.best >= s.start or t.evident)
+            and t.first - (s.backfill if self._proven(t) else 0) <= time <= t.last + self._hold(t)
         ]
         boxes = np.array([t.box_at(time, s) for t in shown]).reshape(-1, 4)
         guessed = np.array([t.gap(time) > 0.25 for t in shown], bool)
@@ -302,8 +323,14 @@ class Tracker:
                 self._loose.remove(sighting)
 
     def _proven(self, track: Track) -> bool:
-        """Seen twice, or once and well."""
-        return track.seen > 1 or track.best >= self.settings.sure
+        """Seen twice, or once and well; never only faintly."""
+        return track.best >= (self.settings.start if track.seen > 1 else self.settings.sure)
+
+    def _evident(self, track: Track) -> bool:
+        """Seen for some time, in most passes, and not too faintly."""
+        passes = track.seen + track.missed
+        long = track.last - track.first >= LONG and 2 * track.seen >= passes
+        return long and 0 < self.settings.evidence * passes <= track.total
 
     def _hold(self, track: Track) -> float:
         return self.settings.hold * (1.0 if track.best >= self.settings.sure else 0.5)
