@@ -58,6 +58,7 @@ class Service:
         self.audit = Audit(state)
         self.recorder = Recorder(state, self._recorded)
         self.control = Control(settings, state, lambda what, said: self.audit.note(what, **said))
+        self._told_rules: dict[str, str] = {}
         self._enrolment = Enrolment(state)
         self.rtsp = Server(settings.rtsp, audit=self._access)
         self.http = HttpServer(settings.http, _Proxy(self), audit=self._access, guesses=self.rtsp.guesses)
@@ -84,6 +85,7 @@ class Service:
             for name in self.settings.cameras:
                 self._start(name)
             self.audit.often("service started", cameras=list(self.settings.cameras))
+            self._tell_rules()
             _tell_systemd("READY=1")
             self.ready.set()
             await self._stop.wait()
@@ -164,6 +166,15 @@ class Service:
             digest = "" if rules.rules is None else fingerprint(rules.rules)
             self._mqtt.send(self._mqtt.topics.rules_state(name, rules.overlay.version, digest))
 
+    def _tell_rules(self) -> None:
+        """Tell the audit which rules came into force, from files: what comes over MQTT it is told before."""
+        for name, camera in self.control.cameras.items():
+            digest = "" if camera.rules is None else fingerprint(camera.rules)
+            if self._told_rules.get(name) != digest:
+                self._told_rules[name] = digest
+                file = self.settings.cameras[name].rules or self.settings.rules
+                self.audit.often("rules in force", camera=name, file=file, profile=self.control.profile, hash=digest)
+
     async def reload(self) -> None:
         """Read the configuration and the rules again. What is wrong changes nothing; changed cameras start anew."""
         _tell_systemd("RELOADING=1")
@@ -201,6 +212,7 @@ class Service:
             else:
                 self._mount(name)
                 self._start(name)
+        self._tell_rules()
         self._announce(list(new.cameras))
 
     # Listener of the workers

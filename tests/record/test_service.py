@@ -49,6 +49,31 @@ def still(port: int, password: str) -> int:
         return error.code
 
 
+def test_rules_that_come_into_force_are_on_record(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("right-password")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("default: replace\n")
+    text = CONFIG.format(state=tmp_path / "state", password=tmp_path / "password")
+    (tmp_path / "config.yaml").write_text(f"rules: {rules}\n{text}")
+    service = Service(config.load(tmp_path / "config.yaml"), tmp_path / "config.yaml")
+
+    async def scenario() -> None:
+        running = asyncio.create_task(service.run())
+        await asyncio.wait_for(service.ready.wait(), 30)
+        await service.reload()  # nothing is new
+        rules.write_text("default: solid\n")
+        await service.reload()
+        rules.write_text("default: keep\n")
+        await service.reload()  # refused
+        service.shut_down()
+        await running
+
+    asyncio.run(scenario())
+    said = [entry.said for entry in audit.entries(tmp_path / "state") if entry.kind == "rules in force"]
+    assert [one["camera"] for one in said] == ["gate", "gate"] and len({one["hash"] for one in said}) == 2
+    assert all(one["file"] == str(rules) for one in said)
+
+
 def test_logins_absent_cameras_and_worse_pictures_are_on_record(tmp_path: Path) -> None:
     if shutil.which("ffmpeg") is None:
         pytest.skip("needs ffmpeg, which is not installed")
