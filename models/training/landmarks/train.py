@@ -303,6 +303,7 @@ def main() -> None:
         train(arguments.shared, arguments.labels, arguments.run, arguments.steps, SHARD, arguments.shards, BATCH)
         return
     import export
+    import quantise
     import teacher
 
     arguments.run.mkdir(parents=True, exist_ok=True)
@@ -312,7 +313,9 @@ def main() -> None:
     print(f"loss fell to {100 * fall:.0f} % of where it began")
     if fall > 0.5:
         sys.exit("the loss did not fall by half")
-    export.export(arguments.run / "checkpoint.pt", arguments.run / "face_landmarks.onnx")
+    exported = arguments.run / "exported.onnx"
+    export.export(arguments.run / "checkpoint.pt", exported)
+    quantise.quantise(exported, arguments.run, arguments.run / "face_landmarks.onnx", batches=2)
 
 
 if __name__ == "__main__":
