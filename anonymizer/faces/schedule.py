@@ -28,6 +28,8 @@ class ScheduleSettings:
     size: longer side of the reduced picture in pixels; a smaller picture is looked at as it is.
     first_size: the same for the first look at a source, which may be a single photograph.
     regions: most regions looked at in a frame between, 0 for none. cell: their side in the network's pixels.
+    cut: share of the picture that changes at once when a camera turns, or light is switched: then everything that was
+    known is in doubt, and the whole picture is looked at.
     """
 
     interval: float = 0.14
@@ -36,6 +38,7 @@ class ScheduleSettings:
     first_size: int = 1920
     regions: int = 2
     cell: int = 160
+    cut: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,11 @@ class Schedule:
         s = self.settings
         step = time - self._last_time if self._last_time is not None else 0.0
         self._last_time = time
-        self._watch(luma)
+        changed = self._watch(luma)
         if self._last_whole is None:
             return self._whole(time, s.first_size if self.size == s.size else self.size)
         interval = s.interval if self._moved.max() > 0.02 else s.still
-        if time + step - self._last_whole > interval + 1e-3:
+        if changed > s.cut or time + step - self._last_whole > interval + 1e-3:
             return self._whole(time, self.size)
         return Plan(None, self._regions(time, wishes))
 
@@ -91,14 +94,18 @@ class Schedule:
         scale = min(1.0, longest / max(self._width, self._height))
         return Plan((max(1, round(self._width * scale)), max(1, round(self._height * scale))))
 
-    def _watch(self, luma: U8) -> None:
-        """Note what moved since the frame before: the share of each cell's samples that changed adds up."""
+    def _watch(self, luma: U8) -> float:
+        """Note what moved since the frame before: the share of each cell's samples that changed adds up. Returns that
+        of the whole picture."""
+        share = 0.0
         size = max(1, self._width // 8), max(1, self._height // 8)
         thumbnail = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_LINEAR), np.uint8)
         if self._thumbnail is not None:
             changed = (cv2.absdiff(thumbnail, self._thumbnail) > 14).astype(np.float32)
+            share = float(changed.mean())
             self._moved = 0.9 * self._moved + cv2.resize(changed, self._grid[::-1], interpolation=cv2.INTER_AREA)
         self._thumbnail = thumbnail
+        return share
 
     def _regions(self, time: float, wishes: Sequence[Wish]) -> tuple[Rectangle, ...]:
         s = self.settings

@@ -57,6 +57,16 @@ def test_movement_hastens_the_next_look() -> None:
     assert looks([moved(300, 300, i) for i in range(50)]) > looks([GREY] * 50)
 
 
+def test_another_picture_is_looked_at_whole_at_once() -> None:
+    schedule = Schedule(1920, 1080)
+    other = np.random.default_rng(1).integers(0, 255, GREY.shape, np.uint8)
+    other[:, 1200:] = 120
+    assert schedule.plan(0.0, GREY, []).whole
+    assert not schedule.plan(0.04, GREY, []).whole
+    assert schedule.plan(0.08, other, []).whole
+    assert not schedule.plan(0.12, other, []).whole
+
+
 def test_where_something_moved_is_looked_at_next() -> None:
     schedule = Schedule(1920, 1080)
     for i in range(4):
