@@ -28,14 +28,14 @@ ENOUGH = 0.8
 LEAST = 0.5
 """A drawing that hides less of the box than this is of something else: the face is covered solid."""
 
-ALIKE, STILL_ALIKE = 0.58, 0.66
+ALIKE, STILL_ALIKE = 0.6, 0.68
 """A drawing that is more like the face under it (``likeness``) is of the wrong person: another one is drawn. The second
 holds once an identity has been shown on a track, so that it does not change without need."""
 
 COMPARED = 4
 """A face is compared until its identity passes, and then in every so many frames."""
 
-RETRIES = 4
+RETRIES = 8
 """Other identities tried for a face before it is covered solid."""
 
 SAME = 0.55
