@@ -28,8 +28,8 @@ class ScheduleSettings:
     size: longer side of the reduced picture in pixels; a smaller picture is looked at as it is.
     first_size: the same for the first look at a source, which may be a single photograph.
     regions: most regions looked at in a frame between, 0 for none. cell: their side in the network's pixels.
-    cut: share of the picture that changes at once when a camera turns, or light is switched: then everything that was
-    known is in doubt, and the whole picture is looked at.
+    cut: share of the picture that changes at once, above what its noise always changes, when a camera turns or light is
+    switched: then everything that was known is in doubt, and the whole picture is looked at.
     """
 
     interval: float = 0.14
@@ -67,6 +67,7 @@ class Schedule:
         self._last_whole: float | None = None
         self._last_time: float | None = None
         self._thumbnail: U8 | None = None
+        self._usual = 0.0
         # The picture in cells of about 128 px, a fifth less than a region, so that a small face is whole in one.
         self._grid = max(1, round(height / 128)), max(1, round(width / 128))
         self._moved = np.zeros(self._grid)
@@ -95,17 +96,18 @@ class Schedule:
         return Plan((max(1, round(self._width * scale)), max(1, round(self._height * scale))))
 
     def _watch(self, luma: U8) -> float:
-        """Note what moved since the frame before: the share of each cell's samples that changed adds up. Returns that
-        of the whole picture."""
-        share = 0.0
+        """Note what moved since the frame before: the share of each cell's samples that changed adds up. Returns by how
+        much that of the whole picture is above its mean of late."""
+        more = 0.0
         size = max(1, self._width // 8), max(1, self._height // 8)
         thumbnail = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_LINEAR), np.uint8)
         if self._thumbnail is not None:
             changed = (cv2.absdiff(thumbnail, self._thumbnail) > 14).astype(np.float32)
-            share = float(changed.mean())
+            more = float(changed.mean()) - self._usual
+            self._usual += 0.1 * more
             self._moved = 0.9 * self._moved + cv2.resize(changed, self._grid[::-1], interpolation=cv2.INTER_AREA)
         self._thumbnail = thumbnail
-        return share
+        return more
 
     def _regions(self, time: float, wishes: Sequence[Wish]) -> tuple[Rectangle, ...]:
         s = self.settings

@@ -67,6 +67,13 @@ def test_another_picture_is_looked_at_whole_at_once() -> None:
     assert not schedule.plan(0.12, other, []).whole
 
 
+def test_noise_is_not_taken_for_another_picture() -> None:
+    schedule, rng = Schedule(1920, 1080), np.random.default_rng(1)
+    pictures = [np.clip(GREY + rng.normal(0, 25, GREY.shape), 0, 255).astype(np.uint8) for _ in range(3)]
+    looks = [bool(schedule.plan(i / 25, pictures[i % 3], []).whole) for i in range(50)]
+    assert sum(looks[25:]) <= 9
+
+
 def test_where_something_moved_is_looked_at_next() -> None:
     schedule = Schedule(1920, 1080)
     for i in range(4):
