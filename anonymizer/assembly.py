@@ -14,7 +14,7 @@ from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import ConfigError
 from anonymizer.faces import doubtful
 from anonymizer.faces.detectors import Detector, load_detector
-from anonymizer.faces.doubtful import Doubtful
+from anonymizer.faces.doubtful import Doubtful, Glancing
 from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.recogniser import Recogniser
@@ -108,6 +108,8 @@ def pipeline(
     if every or faces.thorough:
         tracking = doubtful.tracking(first, doubtful.THOROUGH if faces.thorough else faces.look.faint)
         first, second = Doubtful(first), second and Doubtful(second)
+        if every and faces.look.size and not faces.thorough:
+            first = Glancing(first)
     finding = FinderSettings(faces.lookahead, thorough=faces.thorough, schedule=schedule, tracker=tracking)
     try:
         key = config.identity.bank_key() or secrets.token_bytes(32)

@@ -17,8 +17,8 @@ class LookSettings:
         minimum=0,
         maximum=7680,
         unit="pixels",
-        description="Longer side of the picture that the detector sees of every frame, to tell whether a GOP is clean; "
-        "0 for the frame's own size",
+        description="Longer side of the picture that the detector sees of every frame, to tell whether a GOP is clean, "
+        "where two thirds of it show anything that might be a face; 0 for the frame's own size, without such a glance",
     )
     faint: float = setting(
         "Score of a faint face",

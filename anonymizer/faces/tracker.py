@@ -153,12 +153,12 @@ class Track:
     def _smoothed(self, time: float) -> State:
         """The line through the sightings around ``time``, fitted by weighted least squares: the nearer the heavier.
 
-        Where fewer than three are near, that is the interpolation between the sightings before and after. These two
-        always take part: a line through sightings on one side alone may lead anywhere, to sizes below nothing too.
+        Where fewer than three are near, or only some on one side, that is the interpolation between the sightings
+        before and after. Sizes stay at least as large as the smallest of those that the line goes through.
         """
         before, after = self.around(time)
-        near = [(s.time - time, s) for s in self.sightings if abs(s.time - time) < SMOOTHING or s in (before, after)]
-        if len(near) < 3:
+        near = [(s.time - time, s) for s in self.sightings if abs(s.time - time) < SMOOTHING]
+        if len(near) < 3 or near[0][0] > 0 or near[-1][0] < 0:
             near = [(s.time - time, s) for s in (before, after)]
         reach = max(SMOOTHING, *(1.01 * abs(dt) for dt, _ in near))
         weights = [s.score * (1 - abs(dt) / reach) for dt, s in near]
@@ -168,6 +168,7 @@ class Track:
         # The fitted line at dt = 0 is a weighted sum of the sightings.
         shares = [w / total - w * (dt - centre) * centre / spread for w, (dt, _) in zip(weights, near, strict=True)]
         x, y, width, height = (sum(k * s.state[i] for k, (_, s) in zip(shares, near, strict=True)) for i in range(4))
+        width, height = (max(v, min(s.state[i] for _, s in near)) for i, v in ((2, width), (3, height)))
         return x, y, width, height
 
     def box_at(self, time: float, settings: TrackerSettings) -> Box:

@@ -233,3 +233,41 @@ def test_restart_gives_new_numbers() -> None:
     tracker.restart()
     tracker.update(0.0, found([(100, 100, 40, 0.9)]))
     assert [f.track for f in tracker.faces(0.0)] == [2]
+
+
+FAINT = TrackerSettings(low=0.05, evidence=0.05)
+
+
+def faintly(seen: Sequence[bool], settings: TrackerSettings = FAINT, score: float = 0.1) -> Tracker:
+    """A small face that drives by, found in those of the passes, 25 a second."""
+    tracker = Tracker(settings)
+    for i, there in enumerate(seen):
+        tracker.update(i / 25, found([(100 + 4 * i, 80, 16, score)] if there else []))
+    return tracker
+
+
+def test_what_is_faint_counts_once_it_is_evident() -> None:
+    """From its first sighting on; a single one, a few, or flickering ones are no face."""
+    tracker = faintly([True] * 12)
+    for i in range(12):
+        assert hidden(box(100 + 4 * i, 80, 16), tracker.faces(i / 25)) == pytest.approx(1)
+    (face,) = tracker.faces(6 / 25)
+    assert face.box[2] == pytest.approx(16 * (1 + 2 * (FAINT.margin + FAINT.faint)), rel=0.02)
+    for seen in ([True], [True] * 6, [True, False, False] * 8):
+        assert not faintly(seen).faces(0.0) and not faintly(seen).faces((len(seen) - 1) / 25)
+    assert len(faintly([True, True, False] * 5).faces(0.4)) == 1
+
+
+def test_what_is_faint_counts_for_nothing_without_evidence() -> None:
+    assert not faintly([True] * 30, TrackerSettings(low=0.05)).faces(0.5)
+    assert not faintly([True, False] * 15, TrackerSettings(low=0.05, evidence=0.06)).faces(0.5)  # its mean is 0.05
+
+
+def test_sizes_never_run_out_in_a_gap() -> None:
+    """A shrinking box before a gap, and none for a while: the line through what is near does not lead below nothing."""
+    tracker = Tracker()
+    for i in range(6):
+        tracker.update(i / 25, found([(100, 100, 60 - 9 * i, 0.9)]))
+    tracker.update(0.9, found([(100, 100, 20, 0.9)]))
+    for i in range(24):
+        assert all(min(face.seen[2:]) > 10 for face in tracker.faces(i / 25) if face.seen)
