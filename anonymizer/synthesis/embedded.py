@@ -32,9 +32,8 @@ from anonymizer.synthesis.swapper import Drawing, Order
 class Settings:
     """side: faces are drawn at most this many pixels high.
 
-    taken: share of the face's own proportions that is removed; given: how much of the identity's is put in; apart: by
-    how much eyes and mouth are moved apart or together (at 0.13 recognisers match no less than at 0.06); tone: by how
-    many grey levels skin is lighter or darker than the original's. Which of both, the identity says.
+    taken: share of the face's own proportions that is removed; given: how much of the identity's is put in; tone: by
+    how many grey levels skin is lighter or darker than the original's; which of both, the identity says.
 
     A face is covered instead if it is less than ``smallest`` pixels high, turned by more than ``yaw`` degrees, or if
     the landmark net is less sure than ``presence``. memory: seconds after which a track's light is forgotten; tracks:
@@ -43,8 +42,7 @@ class Settings:
 
     side: int = 176
     taken: float = 0.85
-    given: float = 0.9
-    apart: float = 0.06
+    given: float = 0.5
     tone: float = 22.0
     smallest: float = 18.0
     yaw: float = 52.0
@@ -198,13 +196,12 @@ class EmbeddedSwapper:
         gain, chroma, own = (np.stack([getattr(t, name) for t in traces]) for name in ("gain", "chroma", "own"))
 
         identities = [job.order.identity for job in jobs]
-        signs = np.array([[1 if i.key[0] & bit else -1 for bit in (1, 2)] for i in identities], np.float32)
+        signs = np.array([[1 if identity.key[0] & 1 else -1] for identity in identities], np.float32)
         change = settings.given * np.stack([i.coefficients for i in identities]) - settings.taken * own
-        change = np.concatenate([change, settings.apart * signs[:, 1:]], 1)
         points = openings.drawn(truth + self._proportions.move(turn, change))
         points *= np.array([[job.scale] for job in jobs], np.float32)
         luma = np.median(seen[..., 0], axis=1) - [job.black for job in jobs]
-        tone = np.minimum(settings.tone / np.maximum(luma, 1), TONE)[:, None] * signs[:, :1]
+        tone = np.minimum(settings.tone / np.maximum(luma, 1), TONE)[:, None] * signs
         gains = np.exp(np.matmul(gain, self._grid.T) + tone * self._tones)
         tints = np.array([job.skin.tone for job in jobs])
         saturation = np.hypot(*chroma[:, 0].T) / (np.hypot(*tints.T) + 1)

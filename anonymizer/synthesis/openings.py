@@ -18,7 +18,7 @@ EYES, REST = 2.6, 0.28
 NARROW, WIDE = 0.1, 1.6
 """Limits of what it is multiplied by."""
 
-MOUTH, SHUT = 1.7, 0.05
+MOUTH, SHUT = 1.5, 0.05
 """By how much the opening of a mouth, over its width, is drawn further from SHUT; a narrower one stays."""
 
 FALLS, DROPS = 0.7, 0.75

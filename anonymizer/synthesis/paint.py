@@ -28,7 +28,7 @@ ENOUGH = 0.8
 LEAST = 0.5
 """A drawing that hides less of the box than this is of something else: the face is covered solid."""
 
-ALIKE, STILL_ALIKE = 0.6, 0.68
+ALIKE, STILL_ALIKE = 0.64, 0.72
 """A drawing that is more like the face under it (``likeness``) is of the wrong person: another one is drawn. The second
 holds once an identity has been shown on a track, so that it does not change without need."""
 

@@ -45,9 +45,6 @@ class Proportions:
         flat = np.concatenate([np.ones((topology.COUNT, 1)), model.shape_mean[:, :2]], 1)
         back = flat @ np.linalg.pinv(flat[topology.OVAL])
         modes = model.shape_modes - np.matmul(back, model.shape_modes[:, topology.OVAL])
-        middle = model.shape_mean[topology.points(33, 263, 61, 291)].mean(0)
-        longer = (model.shape_mean - middle) * (-0.4, 1, 0)
-        modes = np.concatenate([modes, longer[None]])
         self._moves = np.matmul(tie, modes).reshape(len(modes), -1).astype(np.float32)
 
     def fit(self, points: F32) -> tuple[F32, F32]:
@@ -66,10 +63,7 @@ class Proportions:
         return turn, np.asarray(np.linalg.solve(both + prior, seen[:, :, None])[:, :, 0], np.float32)
 
     def move(self, turn: F32, change: F32) -> F32:
-        """What a change of the coefficients, float32 (n, k + 1), does to the points: float32 (n, 200, 2) pixels.
-
-        The last number is by how much eyes and mouth are drawn apart, as a share of their distance.
-        """
+        """What a change of the coefficients, float32 (n, k), does to the points: float32 (n, 200, 2) pixels."""
         moved = (change @ self._moves).reshape(len(change), topology.COUNT, 3)
         return np.asarray(np.matmul(moved, turn.transpose(0, 2, 1)), np.float32)
 

@@ -15,7 +15,7 @@ from anonymizer.synthesis.preview import View
 from anonymizer.synthesis.swapper import Drawing, Order
 from tests.synthesis.heads import bank, eye_window, face_of, head, likeness, person
 
-PLAIN = Settings(taken=0, given=0, apart=0, tone=0)
+PLAIN = Settings(taken=0, given=0, tone=0)
 """Features stay where the picture has them, so that tests find them."""
 
 

@@ -27,7 +27,7 @@ def test_what_is_a_persons_own_is_taken_out(proportions: Proportions, view: View
     for a, b in ((1, 2), (3, 4), (5, 6), (7, 8)):
         pair = np.concatenate([points(a, view), points(b, view)])
         turn, own = proportions.fit(pair)
-        moved = pair + proportions.move(turn, np.concatenate([-own, np.zeros((2, 1))], 1))
+        moved = pair + proportions.move(turn, -own)
         inner = np.concatenate([topology.BROW_RIGHT, topology.BROW_LEFT, topology.points(48, 278, 4, 9)])
         gaps.append([np.linalg.norm(p[0, inner] - p[1, inner], axis=1).mean() for p in (pair, moved)])
     before, after = np.mean(gaps, 0)
@@ -47,8 +47,7 @@ def opening(p: np.ndarray, pairs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> 
 def test_openings_stay_open_and_shut_ones_shut(proportions: Proportions, view: View) -> None:
     before = points(3, view)
     turn, own = proportions.fit(before)
-    change = np.concatenate([person(8).coefficients[None] - own, [[0.12]]], 1)
-    after = before + proportions.move(turn, change)
+    after = before + proportions.move(turn, person(8).coefficients[None] - own)
     assert np.abs(after - before)[0].max() > 2
     for pairs in (topology.EYELIDS_RIGHT, topology.EYELIDS_LEFT, topology.MOUTH):
         assert opening(after[0], pairs) == pytest.approx(opening(before[0], pairs), abs=1.0)
@@ -59,7 +58,7 @@ def test_openings_stay_open_and_shut_ones_shut(proportions: Proportions, view: V
 def test_the_outline_stays(proportions: Proportions) -> None:
     before = points(3, View())
     turn, own = proportions.fit(before)
-    moved = proportions.move(turn, np.concatenate([person(8).coefficients[None] - own, [[0.2]]], 1))
+    moved = proportions.move(turn, person(8).coefficients[None] - own)
     assert np.abs(moved[0, topology.OVAL]).max() < 1e-3
 
 
