@@ -32,6 +32,10 @@ ALIKE, STILL_ALIKE = 0.64, 0.72
 """A drawing that is more like the face under it (``likeness``) is of the wrong person: another one is drawn. The second
 holds once an identity has been shown on a track, so that it does not change without need."""
 
+DIM, UNCHANGED = 0.5, 0.58
+"""Nor may it be more like the face than DIM while less than UNCHANGED of the pixels changed: a face of the same
+brightness is a thin mask."""
+
 COMPARED = 4
 """A face is compared until its identity passes, and then in every so many frames."""
 
@@ -204,7 +208,8 @@ def _placed(
     since = cast.since(face)
     if since is None or since >= COMPARED:
         inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
-        if likeness(crop.y, drawn.y, drawing.weight, inner) > (ALIKE if since is None else STILL_ALIKE):
+        alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
+        if alike > (ALIKE if since is None else STILL_ALIKE) or (alike > DIM and changed < UNCHANGED):
             return _TOO_ALIKE
         cast.passed(face)
     painted = _bounds(drawing, *rectangle[:2])

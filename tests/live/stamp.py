@@ -148,7 +148,8 @@ def left(original: np.ndarray, shown: np.ndarray, box: list[float]) -> bool:
     if field.std() <= 0.5:
         return False
     alike = float(cv2.matchTemplate(field, np.ascontiguousarray(pattern), cv2.TM_CCOEFF_NORMED).max())
-    changed = float((cv2.absdiff(original[y0:y1, x0:x1], shown[y0:y1, x0:x1]) > 12).mean())
+    levels = 12 * 219 / 255  # leak.py compares full-range grey
+    changed = float((cv2.absdiff(original[y0:y1, x0:x1], shown[y0:y1, x0:x1]) > levels).mean())
     return alike > 0.8 or (alike > 0.6 and changed < 0.5)
 
 

@@ -98,7 +98,7 @@ def same(order: Order) -> Drawing:
 
 
 def test_what_a_drawing_leaves_bare_of_the_box_is_blurred() -> None:
-    for share, blurred in ((0.9, False), (0.7, True)):
+    for share, blurred in ((0.9, False), (0.76, True)):
         planes = noise(120, 120)
         before = planes.copy()
         one = face(1, (20, 20, 60, 80))
@@ -223,6 +223,23 @@ def test_an_identity_is_compared_until_it_passes_and_again_later() -> None:
         methods.append(one.method)
     # It passes in the third and fourth frame alone; the fourth is not looked at.
     assert methods == ["solid"] * 2 + ["replace"] * 4 + ["solid"] * 6
+
+
+def test_a_face_half_like_the_one_under_it_must_be_of_another_brightness() -> None:
+    rng = np.random.default_rng(4)
+    for lighter, method in ((0, "solid"), (40, "replace")):
+        planes = noise(100, 100)
+        planes.y[:] = 100 + rng.integers(-8, 9, planes.y.shape)
+
+        def alike(order: Order, lighter: int = lighter) -> Drawing:
+            drawing = grey(order)
+            mine = order.crop.y.astype(int) - 100
+            drawing.planes.y[:] = 100 + lighter + 0.6 * mine + 0.75 * rng.integers(-8, 9, mine.shape)
+            return drawing
+
+        one = face(1, (20, 20, 60, 60))
+        paint(planes, [one], Flat({1: alike}), Anyone(), 0.0)
+        assert one.method == method
 
 
 def test_a_face_that_everybody_is_too_like_is_covered() -> None:
