@@ -2,8 +2,9 @@
 
     python -m tests.bench.endurance [CLIP] [--minutes 60] [--settle 10] [--rate 25]
 
-The camera is gst-rtsp-server with the clip at 720 lines. PSS is read every 10 seconds; the slope is a straight line by
-least squares from when the processes have settled.
+The camera is gst-rtsp-server with the clip at 720 lines. Memory is read every 10 seconds: PSS, and of it what is the
+process's own, since PSS also grows when others that share its libraries end. The slope is that of the own memory, a
+straight line by least squares from when the processes have settled.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.latency import SHARED, pss
+from tests.bench.latency import SHARED, memory
 from tests.live.rig import Camera, Proxy, loop
 
 
 def measure(clip: Path, minutes: float, rate: int, folder: Path) -> tuple[np.ndarray, str]:
-    """((N, 3) seconds, PSS in MB of the worker, of the service; the end of the log)."""
+    """((N, 5) seconds, PSS and own memory in MB of the worker, of the service; the end of the log)."""
     long = loop(clip, folder / "long.mp4", 1 + int(60 * (minutes + 3) / 11), size="-2:720", rate=rate)
     camera = Camera(gate=long)
     proxy = Proxy(folder, cameras={"gate": {"source": {"url": camera.url("gate")}}})
@@ -35,9 +36,10 @@ def measure(clip: Path, minutes: float, rate: int, folder: Path) -> tuple[np.nda
         player = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         start = time.monotonic()
         while (now := time.monotonic() - start) < 60 * minutes:
-            seen.append((now, pss(proxy.worker()), pss(proxy.process.pid)))
+            both = proxy.worker(), proxy.process.pid
+            seen.append((now, *(memory(pid, what) for pid in both for what in ("Pss", "Pss_Anon"))))
             if len(seen) % 30 == 0:
-                print(f"{now / 60:.0f} min: worker {seen[-1][1]:.1f} MB, service {seen[-1][2]:.1f} MB", flush=True)
+                print(f"{now / 60:.0f} min: worker {seen[-1][2]:.1f} MB, service {seen[-1][4]:.1f} MB", flush=True)
             time.sleep(10)
         if player.poll() is not None:
             raise SystemExit(f"the player ended with {player.returncode}")
@@ -60,10 +62,11 @@ def main() -> None:
         seen, log = measure(given.clip, given.minutes, given.rate, Path(folder))
     settled = seen[seen[:, 0] >= 60 * given.settle]
     hours = settled[:, 0] / 3600
-    table = Table("process", "PSS MB, settled", "at the end", "slope MB an hour")
-    for name, values in (("worker", settled[:, 1]), ("service", settled[:, 2])):
-        slope = np.polyfit(hours, values, 1)[0]
-        table.add_row(name, f"{values[0]:.1f}", f"{values[-1]:.1f}", f"{slope:+.2f}")
+    table = Table("process", "PSS MB at the end", "own MB, settled", "at the end", "slope MB an hour")
+    for name, column in (("worker", 1), ("service", 3)):
+        shared, own = settled[:, column], settled[:, column + 1]
+        slope = np.polyfit(hours, own, 1)[0]
+        table.add_row(name, f"{shared[-1]:.1f}", f"{own[0]:.1f}", f"{own[-1]:.1f}", f"{slope:+.2f}")
     Console(width=100).print(table)
     print(log)
 

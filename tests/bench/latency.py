@@ -52,8 +52,9 @@ def watch(url: str, seconds: float) -> None:
     print(json.dumps(seen))
 
 
-def pss(pid: int) -> float:
-    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+def memory(pid: int, what: str = "Pss") -> float:
+    """MB of a process by a line of its smaps_rollup."""
+    found = re.search(rf"^{what}:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0
 
 
@@ -79,7 +80,7 @@ def measure(
             for url in (camera.url("gate"), proxy.url("gate"))
         ]
         direct, through = (json.loads(player.communicate(timeout=seconds + 60)[0]) for player in players)
-        memory = pss(proxy.worker())
+        megabytes = memory(proxy.worker())
         given_up = re.findall(r"overloaded: (.*)", proxy.log.read_text())
     finally:
         proxy.stop()
@@ -89,7 +90,7 @@ def measure(
         seen.setdefault(number, []).append(arrived)
     before = ([arrived - at for at in seen.get(number, []) if at <= arrived] for number, arrived in through)
     added = [min(each) for each in before if each and min(each) < 3]
-    return added, memory, len(through) / max(1, len(direct)), ", ".join(dict.fromkeys(given_up)) or "nothing"
+    return added, megabytes, len(through) / max(1, len(direct)), ", ".join(dict.fromkeys(given_up)) or "nothing"
 
 
 def main() -> None:
@@ -106,11 +107,13 @@ def main() -> None:
     table = Table("clip", "pictures", "added ms median", "p95", "worst", "came through", "worker PSS MB", "given up")
     for clip in given.clips:
         with tempfile.TemporaryDirectory() as folder:
-            added, memory, share, given_up = measure(clip, given.seconds, given.lookahead, given.threads, Path(folder))
+            added, megabytes, share, given_up = measure(
+                clip, given.seconds, given.lookahead, given.threads, Path(folder)
+            )
         ms = sorted(1000 * v for v in added)
         p95 = ms[int(0.95 * len(ms))] if ms else float("nan")
         table.add_row(clip, str(len(ms)), f"{statistics.median(ms):.0f}" if ms else "", f"{p95:.0f}",
-                      f"{ms[-1]:.0f}" if ms else "", f"{share:.0%}", f"{memory:.0f}", given_up)  # fmt: skip
+                      f"{ms[-1]:.0f}" if ms else "", f"{share:.0%}", f"{megabytes:.0f}", given_up)  # fmt: skip
     Console(width=140).print(table)
 
 
