@@ -76,8 +76,8 @@ def test_zones_of_other_cameras_are_not_drawn() -> None:
 
 @pytest.fixture
 def _squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pipeline(config: Config, policy: Policy, *, camera: str, replace: bool, look: object) -> Pipeline:
-        assert camera == policy.camera and not replace
+    def pipeline(config: Config, policy: Policy, *, camera: str, replace: bool, every: bool) -> Pipeline:
+        assert camera == policy.camera and not replace and not every
         finder = Finder(stages.SquareDetector(), FinderSettings(0.2))
         return Pipeline(finder, None, policy, None, stages.NoCast())  # type: ignore[arg-type]
 
