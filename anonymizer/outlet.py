@@ -53,8 +53,8 @@ class Outlet:
         self._sounds.append(unit)
 
     def silence(self) -> None:
-        """Forget the sound that waits."""
-        self._sounds.clear()
+        """Forget the sound that waits, once the pictures before are encoded: only their thread takes from it."""
+        self._behind.put(self._sounds.clear)
 
     def frame(self, frame: Frame) -> None:
         """A finished frame; nobody may write to it from now on."""
