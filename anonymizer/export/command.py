@@ -229,6 +229,15 @@ def _subject(given: argparse.Namespace) -> int:
         return _finish(given, job, state, log, case, make, progress, damaged)
 
 
+def sightings(state: StateDir, track: str) -> list[tuple[float, tuple[int, int, int, int]]]:
+    """When and where the anonymised stream's track was told of. ConfigError where it never was."""
+    with Catalogue(state.path) as catalogue:
+        told = catalogue.sightings(track)
+    if not told:
+        raise ConfigError(f"the catalogue knows no track {track!r}")
+    return told
+
+
 Knowing = Callable[[Opener], Eye]
 
 
@@ -239,10 +248,7 @@ def knowing(loaded: Config, state: StateDir, photos: list[Path], track: str) -> 
         eye = Eye(loaded)
         eye.from_photos(photos)
         return lambda opened: eye
-    with Catalogue(state.path) as catalogue:
-        told = catalogue.sightings(track)
-    if not told:
-        raise ConfigError(f"the catalogue knows no track {track!r}")
+    told = sightings(state, track)
 
     def by_track(opened: Opener) -> Eye:
         eye, camera = Eye(loaded), track.rsplit("-", 2)[0]

@@ -18,7 +18,6 @@ from anonymizer.frame import Frame
 from anonymizer.ingest.file import FileSource
 from anonymizer.record import keys, label
 from anonymizer.record.audit import AuditFile
-from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
 
 
@@ -67,7 +66,7 @@ def _run(given: argparse.Namespace) -> int:
             if given.certificate.exists():
                 raise ConfigError(f"{given.certificate} is there already; name another file")
             for track in given.track:
-                _sightings(state, track)
+                command.sightings(state, track)
             log.append((time.time(), erase.BEGUN, {**said, **{k: v for k, v in order.items() if k != "photos"}}))
             job.note(BEGUN, True)
         noted = job.noted("marks.json")
@@ -89,14 +88,6 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _sightings(state: StateDir, track: str) -> list[tuple[float, tuple[int, int, int, int]]]:
-    with Catalogue(state.path) as catalogue:
-        told = catalogue.sightings(track)
-    if not told:
-        raise ConfigError(f"the catalogue knows no track {track!r}")
-    return told
-
-
 def _named(given: argparse.Namespace, state: StateDir) -> dict[str, list[Mark]]:
     """What is to be erased, by camera: tracks, or else a time."""
     if not given.track:
@@ -104,7 +95,7 @@ def _named(given: argparse.Namespace, state: StateDir) -> dict[str, list[Mark]]:
         return {camera: [Mark("cover", given.start, given.stop, 0, whole)] for camera in given.camera}
     marks: dict[str, list[Mark]] = {}
     for track in given.track:
-        marks.setdefault(track.rsplit("-", 2)[0], []).append(erase.of_sightings(_sightings(state, track)))
+        marks.setdefault(track.rsplit("-", 2)[0], []).append(erase.of_sightings(command.sightings(state, track)))
     return marks
 
 
