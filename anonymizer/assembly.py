@@ -28,6 +28,7 @@ from anonymizer.recognition import Recognition
 from anonymizer.synthesis.bank import Bank, FaceModel
 from anonymizer.synthesis.cast import Cast
 from anonymizer.synthesis.embedded import EmbeddedSwapper
+from anonymizer.synthesis.refiner import Refiner
 
 NATIVE = 1 << 16
 """Pixels: a limit of the detector's input that no picture reaches."""
@@ -76,6 +77,11 @@ def replaces(rules: RuleSet) -> bool:
     return Action.REPLACE in (rules.default.action, *(rule.then.action for rule in rules.rules))
 
 
+def refiner(faces: FacesSettings) -> Refiner:
+    """What refines replaced faces. Its model is read when a rule first asks for it."""
+    return Refiner(lambda: registry.resolve("refiner", "auto"), threads=faces.threads)
+
+
 def recognition(faces: FacesSettings, rules: RuleSet, members: Sequence[Member]) -> Recognition | None:
     """The stage that recognises members; None where the rules ask for nobody, and then no model is read.
 
@@ -119,5 +125,5 @@ def pipeline(
     landmarker, swapper = None, None
     if replace:
         landmarker = Landmarker(registry.resolve("landmarks", faces.landmarks), threads=faces.threads)
-        swapper = EmbeddedSwapper(model)
+        swapper = EmbeddedSwapper(model, refiner=refiner(faces))
     return Pipeline(Finder(first, finding, second), landmarker, policy, swapper, Cast(Bank(model, key), camera, epoch))

@@ -104,7 +104,8 @@ class Face:
     float32 (200, 2) as in ``faces.topology``, or None. presence: 0–1, how sure the landmark net is that a face is
     there. yaw, pitch, roll: degrees, or None where the landmarks are missing. seen_at: time of the newest detection
     that the box rests on, seconds on the camera's clock. action, rule, margin: what the policy says, margin as share of
-    the box on each side; method, painted: what ``synthesis`` did, and the rectangle it did it to.
+    the box on each side; enhance: what it says of refining a replaced face, off or light; method, painted: what
+    ``synthesis`` did, and the rectangle it did it to.
     """
 
     track: int
@@ -120,6 +121,7 @@ class Face:
     method: str = ""
     rule: str = ""
     margin: float = 0.1
+    enhance: str = "off"
     painted: Box | None = None
 
 

@@ -23,8 +23,9 @@ from anonymizer.faces.detectors import load_detector
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.runtime import Contract, Port, open_session
 from anonymizer.settings import setting
+from anonymizer.synthesis.refiner import load as load_refiner
 
-Role = Literal["detector", "landmarks", "face-model", "recogniser"]
+Role = Literal["detector", "landmarks", "face-model", "refiner", "recogniser"]
 
 _LONGEST_WAIT = 60  # seconds without a byte
 
@@ -42,7 +43,7 @@ class Model:
     sha256: str = setting("SHA-256", pattern="[0-9a-f]{64}")
     size: int = setting("Size", unit="bytes")
     licence: str = setting("Licence")
-    contract: Literal["yunet", "centerface", "landmarks", "face-model", "sface"] = setting("Contract")
+    contract: Literal["yunet", "centerface", "landmarks", "face-model", "refiner", "sface"] = setting("Contract")
     description: str = setting("Description")
 
     @property
@@ -187,5 +188,6 @@ _CONTRACTS: dict[str, Callable[[Path], object]] = {
     "centerface": load_detector,
     "landmarks": Landmarker,
     "face-model": _face_model,
+    "refiner": load_refiner,
     "sface": _sface,
 }

@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from anonymizer import recognition, registry
+from anonymizer import assembly, recognition, registry
 from anonymizer.config import Config
 from anonymizer.export.eye import GROUP, Looked, Seen
 from anonymizer.export.marks import Mark
@@ -137,7 +137,7 @@ def draw(
     landmarker = Landmarker(registry.resolve("landmarks", faces.landmarks), threads=faces.threads)
     # Drawn with a key of its own: nothing links these faces to those of the stream.
     people = Cast(Bank(model, secrets.token_bytes(32)), stretch.camera, 0)
-    stages = Pipeline(replay, landmarker, policy, EmbeddedSwapper(model), people)
+    stages = Pipeline(replay, landmarker, policy, EmbeddedSwapper(model, refiner=assembly.refiner(faces)), people)
     shown = set(looked.shown)
     policy.shown = shown
     stages.recognition = cast(recognition.Recognition, _Verdicts(shown))

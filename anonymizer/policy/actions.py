@@ -35,6 +35,16 @@ class Scope(enum.IntEnum):
         return self.name.lower()
 
 
+class Enhance(enum.IntEnum):
+    """How a replaced face is refined."""
+
+    OFF = 0
+    LIGHT = 1
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Treatment:
     """What happens to a face: an action alone, or an action with options."""
@@ -61,7 +71,12 @@ class Treatment:
         description="Whose new face it is: track (a new one for each track), camera (one for everyone on the camera, "
         "changed with each rotation), enrolled (one for each recognised member, changed with each rotation)",
     )
-    enhance: bool = setting("Enhance", default=False, description="Refine the replaced face, at a higher cost")
+    enhance: Enhance = setting(
+        "Enhance",
+        default=Enhance.OFF,
+        description="What refines the replaced face: off (nothing), light (a small net corrects eyes, mouth and light, "
+        "for about 2 ms a face)",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from anonymizer.frame import Box
 from anonymizer.policy import geometry
-from anonymizer.policy.actions import Action, Cover, Scope, Treatment, measure
+from anonymizer.policy.actions import Action, Cover, Enhance, Scope, Treatment, measure
 from anonymizer.policy.geometry import Polygon, Rect
 from anonymizer.policy.recognition import Recognition
 from anonymizer.policy.rules import Rule, RuleSet
@@ -70,7 +70,7 @@ class Decision:
     action: Action
     margin: float
     identity: Scope
-    enhance: bool
+    enhance: Enhance
     rotation: float
     member: str = ""
 
@@ -284,7 +284,7 @@ def spread(faces: Sequence[FaceFacts], decisions: Sequence[Decision]) -> list[De
         if action > decision.action:
             note = f"{decision.rule} (touches another face)"
             decided[i] = replace(
-                decision, rule=note, action=action, margin=wide, identity=Scope.TRACK, member="", enhance=False
+                decision, rule=note, action=action, margin=wide, identity=Scope.TRACK, member="", enhance=Enhance.OFF
             )
         elif wide > decision.margin and decision.action is not Action.KEEP:
             decided[i] = replace(decision, margin=wide)

@@ -61,6 +61,7 @@ class Policy:
         for face, decision in zip(frame.faces, verdict.faces, strict=True):
             face.action = str(Action.PRIVACY if verdict.whole else decision.action)
             face.rule = decision.rule
+            face.enhance = str(decision.enhance)
         return verdict
 
     def _facts(self, face: Face, now: float) -> FaceFacts:

@@ -21,6 +21,7 @@ from anonymizer.synthesis import detail, layers, openings, warp
 from anonymizer.synthesis.bank import FaceModel
 from anonymizer.synthesis.light import DARK, measure, samples
 from anonymizer.synthesis.memory import Key, Memory, Sharpness, Trace
+from anonymizer.synthesis.refiner import Refiner, Rendered
 from anonymizer.synthesis.rig import Rig, basis
 from anonymizer.synthesis.sampling import look_up, shrink, stretch, to_bytes
 from anonymizer.synthesis.shape import Proportions
@@ -115,8 +116,9 @@ class _Look:
 class EmbeddedSwapper:
     """See ``swapper.Swapper``. One for each camera."""
 
-    def __init__(self, model: FaceModel, settings: Settings | None = None) -> None:
+    def __init__(self, model: FaceModel, settings: Settings | None = None, refiner: Refiner | None = None) -> None:
         self.settings = settings or Settings()
+        self._refiner = refiner
         self._rig = Rig(model)
         self._proportions = Proportions(model)
         self._wardrobe = Wardrobe(model, self._rig)
@@ -160,7 +162,14 @@ class EmbeddedSwapper:
         truth = np.stack([order.landmarks for order in orders]).astype(np.float32)
         jobs = self._prepare(orders, truth, time)
         looks = self._measure(jobs, truth, time)
-        return [self._draw(job, look, time) for job, look in zip(jobs, looks, strict=True)]
+        drawings = [self._draw(job, look, time) for job, look in zip(jobs, looks, strict=True)]
+        refined = [i for i, order in enumerate(orders) if order.refine] if self._refiner else []
+        if self._refiner and refined:
+            points = [np.asarray(looks[i].points / jobs[i].scale, np.float32) for i in refined]
+            faces = [Rendered(orders[i].crop, drawings[i], places) for i, places in zip(refined, points, strict=True)]
+            for i, drawing in zip(refined, self._refiner(faces), strict=True):
+                drawings[i] = drawing
+        return drawings
 
     def _prepare(self, orders: Sequence[Order], truth: F32, time: float) -> list[_Job]:
         """Sizes and weights."""

@@ -17,6 +17,7 @@ class Order:
     crop: views of the picture around the face, to be read only; its corner lies on even pixels of the picture.
     landmarks: float32 (200, 2) as in ``faces.topology``, pixels of the crop, whose first pixel's centre is at (0.5,
     0.5). pose: yaw, pitch, roll in degrees, or None. track: whoever has the same number is the same face in time.
+    refine: the drawing is to be corrected by the refiner.
     """
 
     crop: Planes
@@ -24,6 +25,7 @@ class Order:
     pose: tuple[float, float, float] | None
     identity: Identity
     track: int
+    refine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
