@@ -38,6 +38,7 @@ def test_the_wheel_carries_models_and_rules_and_no_training_code(wheel: Path) ->
     for model in (
         "face_detector.onnx",
         "face_landmarks.onnx",
+        "face_refiner.onnx",
         "face_model.npz",
         "manifest.yaml",
         "cards/face_model.md",

@@ -28,6 +28,7 @@ def main() -> int:
         recipes = {
             "detector": [str(HERE / "detector" / "train.py"), "--tiny"],
             "landmarks": [str(HERE / "landmarks" / "train.py"), str(shared), str(Path(folder) / "run"), "--tiny"],
+            "refiner": [str(HERE / "refiner" / "train.py"), str(shared), str(Path(folder) / "pairs"), "--tiny"],
             "identities": [str(HERE / "identities" / "build.py"), "--shared", str(shared), "--tiny", "--out", str(out)],
         }
         environment = {**os.environ, "ANONYMIZER_SHARED": str(shared), "PYTHONPATH": str(ROOT)}

@@ -202,6 +202,16 @@ def test_enrolled_identities_need_a_member() -> None:
     assert (unknown.identity, unknown.member) == (Scope.TRACK, "")
 
 
+def test_a_face_is_refined_where_its_rule_says_so_and_not_where_it_is_raised() -> None:
+    text = (
+        "rules: [{name: a, when: {height: {min: 150}}, then: {action: replace, enhance: light}}, "
+        "{name: b, then: {action: blur, enhance: light}}]\ndefault: {action: replace, enhance: off}"
+    )
+    large, raised = decide(text, at(400, 400, 150), at(550, 400, 100, 2)).faces
+    assert (str(large.enhance), str(raised.enhance)) == ("light", "off") and raised.action is Action.REPLACE
+    assert str(decide("{}", FACE).faces[0].enhance) == "off"
+
+
 def test_privacy_covers_the_whole_picture() -> None:
     always = "rules: [{name: a, when: {camera: gate}, then: privacy}]"
     assert decide(always).whole and not decide(always, picture=replace(PICTURE, camera="hall")).whole

@@ -34,8 +34,15 @@ def test_it_fills_the_faces_of_the_frame() -> None:
     policy = Policy(load("rules: [{name: small, when: {height: {max: 90}}, then: pixelate}]", "f"), "gate")
     one = frame(1.0, face(1, 100, 1.0))
     verdict = policy.decide(one)
-    assert (one.faces[0].action, one.faces[0].rule) == ("pixelate", "small")
+    assert (one.faces[0].action, one.faces[0].rule, one.faces[0].enhance) == ("pixelate", "small", "off")
     assert verdict.faces[0].action is Action.PIXELATE and not verdict.whole
+
+
+def test_it_says_which_faces_are_refined() -> None:
+    policy = Policy(load("default: {action: replace, enhance: light}", "f"), "gate")
+    one = frame(1.0, face(1, 100, 1.0))
+    policy.decide(one)
+    assert one.faces[0].enhance == "light"
 
 
 def test_the_newest_rules_hold_for_the_next_frame() -> None:

@@ -65,6 +65,8 @@ def test_a_rule_file_is_read() -> None:
         ("[0.5, 0.5]]", "[0.9, 0.5], [0.3, 0.0]]", "4:33", "crosses or touches itself"),
         ("[[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]]", "[[0.1, 0.1], [0.5, 0.1]]", "4:33", "a length of 2"),
         ("identity: camera", "identiy: camera", "12:29", "Did you mean 'identity'?"),
+        ("identity: camera", "enhance: lite", "12:38", "Did you mean 'light'?"),
+        ("identity: camera", "enhance: true", "12:38", "one of off, light is due here"),
         ("identity: camera", "margin: -1", "12:37", "at least 0"),
         ("timezone: Europe/Berlin", "holidays: [0001-01-01]", "1:12", "not between 1990 and 2199"),
         ("timezone: Europe/Berlin", "recognition: {enter: 0.3}", "1:14", "leave must not be above enter"),

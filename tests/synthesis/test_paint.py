@@ -276,3 +276,16 @@ def test_what_changed_lies_where_the_report_says(action: str) -> None:
     x, y, w, h = one.painted
     assert x - 4 <= columns.min() and columns.max() <= x + w + 4 and y - 4 <= rows.min() and rows.max() <= y + h + 4
     assert columns.max() - columns.min() > 0.7 * w and rows.max() - rows.min() > 0.7 * h
+
+
+def test_faces_are_refined_as_their_rule_says() -> None:
+    asked: dict[int, bool] = {}
+
+    def note(order: Order) -> Drawing:
+        asked[order.track] = order.refine
+        return grey(order)
+
+    faces = [face(1, (10, 10, 40, 50)), face(2, (80, 10, 40, 50))]
+    faces[1].enhance = "light"
+    paint(noise(160, 90), faces, Flat({1: note, 2: note}), Anyone(), 0.0)
+    assert asked == {1: False, 2: True}
