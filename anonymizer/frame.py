@@ -121,8 +121,8 @@ class Face:
     method: str = ""
     rule: str = ""
     margin: float = 0.1
-    enhance: str = "off"
     painted: Box | None = None
+    enhance: str = "off"
 
 
 @dataclass(slots=True)
