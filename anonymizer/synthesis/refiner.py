@@ -108,9 +108,8 @@ def view(face: Rendered, place: Crop) -> U8:
     """What the net sees: uint8 (CHANNELS, SIZE, SIZE), luma and chroma over the full range."""
     crop, drawn, weight = face.crop, face.drawing.planes, face.drawing.weight
     turn = place.to_frame(SIZE)
-    outside = (weight == 0).astype(np.uint8) * np.uint8(255)
-    half = shrink(outside, (crop.u.shape[1], crop.u.shape[0]))
-    half = (half == 255).astype(np.uint8) * np.uint8(255)  # pixels of chroma that lie outside as a whole
+    outside = _equal(weight, 0)
+    half = _equal(shrink(outside, (crop.u.shape[1], crop.u.shape[0])), 255)  # pixels of chroma that lie outside whole
     mask = _cut(weight, turn, 1.0)
     inside = mask > 0
     channels = []
@@ -119,7 +118,7 @@ def view(face: Rendered, place: Crop) -> U8:
         (crop.u, drawn.u, half, 0.5),
         (crop.v, drawn.v, half, 0.5),
     ):
-        around = _surroundings(_cut(original & bare, turn, scale), _cut(bare, turn, scale))
+        around = _surroundings(_cut(np.bitwise_and(original, bare), turn, scale), _cut(bare, turn, scale))
         channels.append(np.where(inside, _cut(plane, turn, scale), around))
     if not crop.full_range:
         channels = [(channels[0] - 16) * np.float32(255 / 219)] + [
@@ -154,18 +153,23 @@ def _changed(plane: U8, change: F32, turn: F32, scale: float) -> U8:
 def _cut(plane: U8, turn: F32, scale: float) -> F32:
     """float32 (SIZE, SIZE): the square out of a plane of scale times the crop's resolution; black beyond the plane."""
     step = scale * float(np.hypot(turn[0, 0], turn[1, 0]))
-    across = down = scale
-    if step > 2:  # else pixels between those looked at would be left out
-        h, w = plane.shape
-        size = max(1, round(2 * w / step)), max(1, round(2 * h / step))
-        plane = shrink(plane, size)
-        across, down = scale * size[0] / w, scale * size[1] / h
-    way = _between_centres(turn, np.array([[across], [down]], np.float32))
+    times = 1
+    while step >= 2 * times:  # else pixels between those looked at would be left out
+        times *= 2
+    if times > 1:
+        h, w = plane.shape[0] // times, plane.shape[1] // times
+        plane = shrink(plane[: h * times, : w * times], (w, h))
+    way = _between_centres(turn, scale / times)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(plane, way, (SIZE, SIZE), flags=flags, borderMode=cv2.BORDER_CONSTANT), np.float32)
 
 
-def _between_centres(turn: F32, scale: float | F32) -> F32:
+def _equal(plane: U8, value: int) -> U8:
+    """255 where the plane has the value, else 0."""
+    return np.asarray(cv2.inRange(plane, np.array([value]), np.array([value])), np.uint8)
+
+
+def _between_centres(turn: F32, scale: float) -> F32:
     """A map of places as one of pixels, whose centres OpenCV counts from 0."""
     way = np.array(turn * scale, np.float32)
     way[:, 2] += way[:, :2].sum(1) / 2 - 0.5

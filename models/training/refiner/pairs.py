@@ -3,9 +3,9 @@
     python pairs.py ../shared RUN [--count 6000]
 
 Own pairs: a portrait of somebody who does not exist is spoilt as a camera and a codec spoil pictures, its own skin is
-drawn over it by the embedded swapper, and the answer is the portrait before the codec. Other people's pairs: somebody
-of the bank is drawn over the portrait; there is no answer, but a recogniser can tell whether the refined face looks
-more like the person underneath (``train.py``).
+drawn over it by the embedded swapper where it is, and the answer is the portrait before the codec. Other people's
+pairs: somebody of the bank is drawn over the portrait, where the project's landmark net sees it; there is no answer,
+but a recogniser can tell whether the refined face looks more like the person underneath (``train.py``).
 
 What is written: RUN/faces.npy uint8 (n, 8, 96, 96), what the net sees (``anonymizer.synthesis.refiner.view``);
 RUN/scenes.npy uint8 (n, 3, 96, 96), Y, Cb, Cr of the picture in the same square; RUN/pairs.npz with ``own`` (n,),
@@ -36,11 +36,14 @@ from anonymizer.faces import topology
 from anonymizer.faces.landmarks import Crop, Landmarker, crop_around
 from anonymizer.frame import Planes
 from anonymizer.synthesis import bank, preview
+from anonymizer.synthesis import openings as drawn
 from anonymizer.synthesis.bank import FaceModel, Identity
 from anonymizer.synthesis.embedded import EmbeddedSwapper, Settings
 from anonymizer.synthesis.refiner import SIZE, Refiner, Rendered, square, view
 from anonymizer.synthesis.swapper import Drawing, Order
 
+OPENINGS = drawn.EYES, drawn.MOUTH
+"""How much further eyes and mouths are drawn open or shut than a landmark net puts them."""
 MODELS = Path(__file__).resolve().parents[2]
 HEIGHTS = (26.0, 150.0)
 """Pixels: heights of the drawn faces, evenly spread in their logarithm."""
@@ -55,7 +58,7 @@ LOOK = {"", "hard light from one side"}
 
 
 class Portraits(NamedTuple):
-    """names (n,), points (n, 200, 3) in pixels, model: the face model with the portraits as donors, irises (n,)."""
+    """names (n,), points (n, 200, 2) in pixels, model: the face model with the portraits as donors, irises (n,)."""
 
     names: np.ndarray
     points: np.ndarray
@@ -77,12 +80,13 @@ def portraits(shared: Path, limit: int | None = None) -> Portraits:
     warped = np.array([layout.warp(picture, p) for picture, p in zip(pictures, points, strict=True)])
     good = np.array([reason in LOOK for reason in curate.pictorial(warped, model.uv, layout.part)])
     names, points, warped = names[good], points[good], warped[good]
+    pictures = [picture for picture, keep in zip(pictures, good, strict=True) if keep]
     lit = take_out_light(warped, layout.part)
     ycc = np.array([cv2.cvtColor(t, cv2.COLOR_BGR2YCrCb) for t in lit])
     size = model.chroma.shape[1:3]
     chroma = [cv2.resize(c[..., 1:].astype(np.float32) - 128, size, interpolation=cv2.INTER_AREA) for c in ycc]
     rings = []
-    for picture, p in zip((one for one, keep in zip(pictures, good, strict=True) if keep), points, strict=True):
+    for picture, p in zip(pictures, points, strict=True):
         _, _, white, ring = openings.ring_and_white(picture, p.astype(np.float64))
         blue, _, red = np.median(ring, 0) / max(float(white), 40) if len(ring) else (0, 0, 0)
         rings.append(blue - red)
@@ -90,7 +94,12 @@ def portraits(shared: Path, limit: int | None = None) -> Portraits:
     rank = np.argsort(np.argsort(np.array(rings)))
     irises = rank * len(model.iris) // max(1, len(rank))
     model = replace(model, luma=ycc[..., 0], chroma=np.rint(chroma).astype(np.int8))
-    return Portraits(names, points, model, irises)
+    mesh = Landmarker(shared / "models/mp_face_landmark_468.onnx", iris=shared / "models/mp_iris_landmark.onnx")
+    exact = [
+        mesh.at(preview.planes(picture), [crop_around(p[:, :2])]).points[0]
+        for picture, p in zip(pictures, points, strict=True)
+    ]
+    return Portraits(names, np.array(exact), model, irises)
 
 
 def held_out(name: str) -> bool:
@@ -145,17 +154,21 @@ class Maker:
         elif coded < 0.7:
             spoilt = degrade.jpeg(spoilt, rng)
         truth, planes = preview.planes(clean), preview.planes(spoilt)
-        crop = crop_around(points)
-        stray = rng.normal(0, 0.03, 3)
-        crop = Crop(crop.x + crop.side * stray[0], crop.y + crop.side * stray[1], crop.side * (1 + stray[2]), crop.roll)
-        found = self._landmarks.at(planes, [crop])
-        if found.presence[0] < 0.5:
-            return None
-        points = jittered(found.points[0], rng)
+        points = jittered(points, rng)
+        if not own:
+            crop = crop_around(points)
+            x, y, grow = rng.normal(0, 0.03, 3)
+            crop = Crop(crop.x + crop.side * x, crop.y + crop.side * y, crop.side * (1 + grow), crop.roll)
+            found = self._landmarks.at(planes, [crop])
+            if found.presence[0] < 0.5:
+                return None
+            points = found.points[0]
         swapper = self._own if own else self._others
         identity = self._self(index, rng) if own else self._somebody(rng)
         lit = relit(planes, rng) if own and rng.random() < WRONG_LIGHT else planes
         self._count += 1
+        # Eyes, mouth and irises are drawn where they are, so that the net learns to leave them where it finds them.
+        drawn.EYES, drawn.MOUTH = (1.0, 1.0) if own else OPENINGS
         swapper.draw([Order(lit, points, None, identity, self._count, True)], float(self._count))
         face = self._seen.faces[0]._replace(crop=planes)
         place = square(face.points)
@@ -167,7 +180,7 @@ class Maker:
     def _posed(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A portrait, scaled, turned and mirrored, with its points (200, 2)."""
         picture = cv2.imread(str(self._folder / self._known.names[index]))
-        points = self._known.points[index, :, :2].copy()
+        points = self._known.points[index].copy()
         tall = float(np.ptp(points[:, 1]))
         scale = min(1.1, float(np.exp(rng.uniform(*np.log(HEIGHTS)))) / tall)
         if rng.random() < 0.5:
@@ -201,12 +214,11 @@ class Maker:
 
 
 def jittered(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Points (200, 2) off as a landmark net's are from frame to frame: together, by a smooth bend, and the irises."""
+    """Points (200, 2) off as a landmark net's are from frame to frame: together, and by a smooth bend."""
     side = float(np.ptp(points[:, 1]))
     u = (points - points.mean(0)) / side
     waves = np.stack([np.cos(np.pi * (a * u[:, 0] + b * u[:, 1]) + c) for a, b, c in rng.uniform(-2, 2, (6, 3))], 1)
     off = rng.normal(0, 0.004, 2) + waves @ rng.normal(0, 0.0025, (6, 2))
-    off[[topology.IRIS_RIGHT, topology.IRIS_LEFT]] += rng.normal(0, 0.004, 2)
     return (points + side * off).astype(np.float32)
 
 

@@ -25,7 +25,7 @@ from net import Discriminator, RefinerNet
 from recogniser import Recogniser
 from torch.nn import functional
 
-BATCH, RATE = 32, 1.5e-3
+BATCH, RATE, DECAY = 32, 1.5e-3, 0.03
 LATER = 4e-4
 """Learning rate where a trained net goes on."""
 OTHERS = 10
@@ -52,6 +52,20 @@ class Pairs:
     def at(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Faces, pictures and five points of some pairs."""
         return tuple(torch.from_numpy(np.ascontiguousarray(x[index])) for x in (self.faces, self.scenes, self.five))  # type: ignore[return-value]
+
+
+def varied(faces: torch.Tensor, scenes: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Other light, other tint, and the square a few pixels off, the same for a face and its picture."""
+    n = len(faces)
+    gain, shift = rng.uniform(0.8, 1.2, (n, 1)), rng.uniform(-12, 12, (n, 1))
+    gains = torch.from_numpy(np.concatenate([gain, np.ones((n, 2))], 1).astype(np.float32))[..., None, None]
+    shifts = np.concatenate([shift, rng.uniform(-7, 7, (n, 2))], 1).astype(np.float32)
+    away = tuple(rng.integers(-3, 4, 2).tolist())
+    out = []
+    for x in (faces, scenes):
+        ycc = (x[:, :3].float() * gains + torch.from_numpy(shifts)[..., None, None]).clamp(0, 255).to(torch.uint8)
+        out.append(torch.roll(torch.cat([ycc, x[:, 3:]], 1), away, (2, 3)))
+    return out[0], out[1]
 
 
 def refined(net: torch.nn.Module, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,7 +147,7 @@ def train(
     mean = deepcopy(net)
     judge = Judge(shared, pairs) if recogniser else None
     rate = RATE if start is None else LATER
-    optimiser = torch.optim.AdamW(net.parameters(), rate, betas=(0.9, 0.98), weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(net.parameters(), rate, betas=(0.9, 0.98), weight_decay=DECAY)
     watcher = Discriminator()
     watching = torch.optim.Adam(watcher.parameters(), 4e-4, betas=(0.5, 0.99))
     began, step, due = time.process_time(), 0, 3.0
@@ -143,7 +157,7 @@ def train(
             group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * share)))
         count = OTHERS if adversarial else 0
         index = np.concatenate([rng.choice(pairs.own, BATCH - count), rng.choice(pairs.others, count)])
-        faces, scenes, _ = pairs.at(index)
+        faces, scenes = varied(*pairs.at(index)[:2], rng)
         own = torch.from_numpy(np.isin(index, pairs.own).astype(np.float32))
         luma, chroma = refined(net, faces)
         loss = (own * losses.likeness(faces, luma, chroma, scenes)).sum() / own.sum()
