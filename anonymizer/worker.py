@@ -67,6 +67,7 @@ def main(spec: Spec, service: socket.socket) -> None:
     """Run the worker until the service says stop. To be the target of a spawned process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    heap.settle()
     logging.basicConfig(level=logging.WARNING, format=f"%(levelname)s {spec.name}: %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(Repeats())
