@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
+from anonymizer.ingest.assembler import Assembler
 from anonymizer.ingest.backoff import REFUSED, Backoff
 from anonymizer.ingest.clock import CameraClock
 from anonymizer.ingest.file import FileSource
@@ -31,6 +32,8 @@ from anonymizer.settings import Secret, setting
 
 log = logging.getLogger(__name__)
 
+_ASSEMBLED = ("h264", "hevc")
+_WHOLE = (*_ASSEMBLED, "mjpeg")  # what can be taken without libavformat's parser
 _TICK = 1.0  # seconds after which a silent read comes back, so that the stop flag is seen
 
 
@@ -140,6 +143,8 @@ def stream(
     scheme = urlsplit(where).scheme
     if scheme in ("rtsp", "rtsps"):
         options = {"rtsp_transport": source.transport, "fpsprobesize": "0"}
+        if vault is None:  # which wants what only the parser knows
+            options["fflags"] = "noparse+nofillin"
         _Connection(source.address(), where, None, options, source, receiver, stop, vault).run(audio)
     elif where.startswith("/dev/"):
         _Connection(where, where, "v4l2", {}, source, receiver, stop, vault).run(False)
@@ -160,12 +165,21 @@ class _Connection:
         vault: Vault | None,
     ) -> None:
         self._where, self._source, self._receiver, self._stop, self._vault = where, source, receiver, stop, vault
+        self._address, self._kind, self._options = address, kind, options
+        self._container = self._open()
+        if "fflags" in options and any(v.codec_context.name not in _WHOLE for v in self._container.streams.video):
+            self._container.close()
+            del options["fflags"]
+            self._container = self._open()
+
+    def _open(self) -> av.container.InputContainer:
+        timeout = self._source.open_timeout, _TICK
         try:
-            self._container = av.open(address, format=kind, options=options, timeout=(source.open_timeout, _TICK))
+            return av.open(self._address, format=self._kind, options=self._options, timeout=timeout)
         except av.error.HTTPUnauthorizedError as error:
-            raise CameraLost(where, Loss.REFUSED) from error
+            raise CameraLost(self._where, Loss.REFUSED) from error
         except (OSError, av.error.FFmpegError) as error:
-            raise CameraLost(where, Loss.UNREACHABLE, error.strerror or "") from error
+            raise CameraLost(self._where, Loss.UNREACHABLE, error.strerror or "") from error
 
     def run(self, audio: bool) -> None:
         try:
@@ -194,6 +208,8 @@ class _Connection:
         if self._vault is not None:
             self._vault.open(video, sound)
         streams = [s for s in (video, sound) if s is not None]
+        codec = video.codec_context.name
+        assembler = Assembler(codec == "hevc") if codec in _ASSEMBLED and "fflags" in self._options else None
         heard, pictures, undecodable = time.monotonic(), 0, 0
         while True:
             try:
@@ -212,15 +228,15 @@ class _Connection:
                             seconds, wall = clock.at(float(packet.pts * packet.time_base), time.time())
                             self._receiver.audio(AccessUnit(parameters.codec, bytes(packet), True, seconds, wall))
                         continue
-                    try:
-                        frames = packet.decode()
-                    except av.error.FFmpegError:
-                        undecodable += 1
-                        if undecodable > 500 and not pictures:
-                            raise CameraLost(self._where, Loss.BROKEN) from None
-                        continue
+                    frames: list[av.VideoFrame] = []
+                    for whole in [packet] if assembler is None else _assembled(packet, assembler):
+                        try:
+                            frames += video.codec_context.decode(whole)
+                        except av.error.FFmpegError:
+                            undecodable += 1
+                            if undecodable > 500 and not pictures:
+                                raise CameraLost(self._where, Loss.BROKEN) from None
                     for decoded in frames:
-                        assert isinstance(decoded, av.VideoFrame)
                         if not pictures:
                             self._receiver.connected(parameters)
                         heard = time.monotonic()
@@ -245,6 +261,14 @@ class _Connection:
                     raise CameraLost(self._where, Loss.FROZEN) from None
             except (OSError, av.error.FFmpegError) as error:
                 raise CameraLost(self._where, Loss.ENDED, error.strerror or "") from error
+
+
+def _assembled(fragment: Packet[Any], assembler: Assembler) -> Iterator[Packet[Any]]:
+    """The access units that a fragment completes."""
+    for unit in assembler.push(bytes(fragment), fragment.pts):
+        whole = Packet(unit.data)
+        whole.pts, whole.time_base, whole.is_keyframe = unit.pts, fragment.time_base, unit.key
+        yield whole
 
 
 _SOUNDS = {"aac": Codec.AAC, "pcm_mulaw": Codec.PCMU, "pcm_alaw": Codec.PCMA}
