@@ -14,7 +14,7 @@ from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import ConfigError
 from anonymizer.faces import doubtful
 from anonymizer.faces.detectors import Detector, load_detector
-from anonymizer.faces.doubtful import Doubtful, Glancing
+from anonymizer.faces.doubtful import Doubtful
 from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.recogniser import Recogniser
@@ -111,12 +111,13 @@ def pipeline(
     if every:
         size = faces.look.size or NATIVE
         schedule = ScheduleSettings(interval=0.0, still=0.0, size=size, first_size=size, regions=0)
+    by_need = every and faces.look.size > 0 and not faces.thorough
     if every or faces.thorough:
-        tracking = doubtful.tracking(first, doubtful.THOROUGH if faces.thorough else faces.look.faint)
+        tracking = doubtful.tracking(first, doubtful.THOROUGH if faces.thorough else faces.look.faint, by_need)
         first, second = Doubtful(first), second and Doubtful(second)
-        if every and faces.look.size and not faces.thorough:
-            first = Glancing(first)
-    finding = FinderSettings(faces.lookahead, thorough=faces.thorough, schedule=schedule, tracker=tracking)
+    finding = FinderSettings(
+        faces.lookahead, thorough=faces.thorough, by_need=by_need, schedule=schedule, tracker=tracking
+    )
     try:
         key = config.identity.bank_key() or secrets.token_bytes(32)
     except ValueError as error:

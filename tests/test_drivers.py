@@ -134,18 +134,18 @@ def test_without_evidence_they_are_not(shared: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Tracker, "_evident", lambda self, track: False)
     source = cut(shared / "footage" / "video" / "cars.mp4", tmp_path / "in.mp4", 0, 76)
     found = coverage(range(70), redacted(source, tmp_path, *MODES["copy"])[1])
-    assert found["qashqai driver"] < 0.2 and found["fiat passenger"] < 0.2, found
+    assert found["qashqai driver"] < 0.2, found
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("mode", "hardest"), [("copy", 0.4), ("thorough", 0.85)])
+@pytest.mark.parametrize(("mode", "hardest"), [("copy", 0.8), ("thorough", 0.85)])
 def test_all_drivers_are_covered(shared: Path, tmp_path: Path, mode: str, hardest: float) -> None:
     """The Golf's driver is all shadow, but for the chin above a white collar: the one who is not always covered."""
     summary, boxes = redacted(shared / "footage" / "video" / "cars.mp4", tmp_path, *MODES[mode])
     found = coverage(range(268), boxes)
     assert len(found) == 10 and summary.copied_gops == 0
     assert found.pop("golf driver") >= hardest
-    assert min(found.values()) >= 0.93, found
+    assert min(found.values()) >= 0.85, found
 
 
 def profiles(shared: Path, folder: Path, source: Path, copy: bool, step: int) -> None:

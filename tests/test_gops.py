@@ -374,18 +374,12 @@ def pan(path: Path, shared: Path, photos: Sequence[int], face: int | None = None
     return path
 
 
-def test_copying_costs_less_than_encoding(shared: Path, tmp_path: Path) -> None:
-    """Photographs panned over, the detector's input 640 pixels wide: fewer CPU seconds than plain, bits kept."""
+def test_the_bits_of_clean_groups_are_kept(shared: Path, tmp_path: Path) -> None:
+    """Photographs panned over, a portrait in one of them."""
     source = pan(tmp_path / "in.mp4", shared, QUIET, face=1)
-    costs, told = {}, {}
-    config = Config(faces=FacesSettings(look=LookSettings(size=640)))
-    for name in ("plain", "copy"):
-        report = tmp_path / f"{name}.json"
-        start = time.process_time()
-        redacting.redact(source, tmp_path / f"{name}.mp4", config, SOLID, report=report, copy=name == "copy")
-        costs[name] = time.process_time() - start
-        told[name] = json.loads(report.read_text())
-    kept = told["copy"]
+    report = tmp_path / "copy.json"
+    redacting.redact(source, tmp_path / "copy.mp4", Config(), SOLID, report=report, copy=True)
+    kept = json.loads(report.read_text())
     busy = {frame["index"] // 50 for frame in kept["frames"] if frame["faces"]}  # a neighbour too, by the look-ahead
     assert [entry["copied"] for entry in kept["gops"]] == [number not in busy for number in range(4)]
     assert 1 in busy and not busy & {2, 3}
@@ -394,7 +388,18 @@ def test_copying_costs_less_than_encoding(shared: Path, tmp_path: Path) -> None:
     assert own[100:] == written[100:]
     assert all((x == y).all() for x, y in zip(before[100:], after[100:], strict=True))
     played(tmp_path / "copy.mp4")
-    assert costs["copy"] < 0.85 * costs["plain"], costs
+
+
+def test_copying_costs_less_than_encoding(shared: Path, tmp_path: Path) -> None:
+    """Photographs panned over: fewer CPU seconds than plain with every frame looked at, at the default settings."""
+    source = pan(tmp_path / "in.mp4", shared, QUIET)
+    costs = {}
+    for name in ("plain", "copy"):
+        start = time.process_time()
+        summary = redacting.redact(source, tmp_path / f"{name}.mp4", Config(), SOLID, copy=name == "copy")
+        costs[name] = time.process_time() - start
+    assert summary.copied_gops == summary.gops == 4
+    assert costs["copy"] < 0.9 * costs["plain"], costs
 
 
 @pytest.mark.soak

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
-
 from anonymizer.faces.detectors import Detections, Detector
 from anonymizer.faces.tracker import TrackerSettings
-from anonymizer.frame import U8
+from anonymizer.frame import U8, Planes
 
 SURE = TrackerSettings.start
 """Score from which on a single box of any size counts, as it does everywhere else."""
 LARGEST = 28
-"""Pixels of the network's picture: higher boxes have to reach ``SURE``."""
+"""Pixels of the network's picture: only boxes up to this height may be faint."""
+CLOSER = 1.3
+"""Mean score that makes a face of faint boxes, as a multiple of the faintest's, where they are looked at again closer:
+among the faint boxes of a crowd there is more that is nothing."""
 THOROUGH = 0.06
 """As ``LookSettings.faint``, for thorough mode: its two looks at a frame find more of what is nothing."""
 OWN = "face_detector"
@@ -34,7 +34,7 @@ LINGER = 6
 
 
 class Doubtful:
-    """detector, and its faint boxes where they are small."""
+    """detector, and its faint boxes where they are small: higher ones have to reach ``SURE``."""
 
     def __init__(self, detector: Detector) -> None:
         self.name = detector.name
@@ -49,7 +49,7 @@ class Doubtful:
 
 
 class Glancing:
-    """detector, but only where a glance at a smaller picture, or a look just before, saw anything at all.
+    """A detector, which looks only where a glance at a smaller picture, or a look just before, saw anything at all.
 
     A small face that scores enough at full size leaves a trace at two thirds of it, at one look in many at least; most
     empty pictures leave none. A look that found something twice as good as floor is followed by ``LINGER`` others, as
@@ -57,30 +57,27 @@ class Glancing:
     """
 
     def __init__(self, detector: Detector) -> None:
-        self.name = detector.name
         self._detector = detector
         self._left = 0
 
-    def detect(self, pictures: Sequence[U8], floor: float) -> list[Detections]:
-        """As ``Detector.detect``."""
+    def detect(self, planes: Planes, size: tuple[int, int], floor: float) -> Detections:
+        """Faces from floor on, in the pixels of a picture of this size (width, height)."""
         if not self._left:
-            height, width = pictures[0].shape[:2]
-            size = max(1, round(width * GLANCE)), max(1, round(height * GLANCE))
-            small = [np.asarray(cv2.resize(p, size, interpolation=cv2.INTER_AREA), np.uint8) for p in pictures]
-            seen = self._detector.detect(small, floor)
-            if not any(len(found) for found in seen):
+            small = max(1, round(size[0] * GLANCE)), max(1, round(size[1] * GLANCE))
+            (seen,) = self._detector.detect([planes.bgr(small)], floor)
+            if not len(seen):
                 return seen
             self._left = LINGER
-        found = self._detector.detect(pictures, floor)
-        best = max((float(one.scores.max(initial=0.0)) for one in found), default=0.0)
+        (found,) = self._detector.detect([planes.bgr(size)], floor)
+        best = float(found.scores.max(initial=0.0))
         self._left = LINGER if best >= 2 * floor else self._left - 1 if best else 0
         return found
 
 
-def tracking(detector: Detector, faint: float) -> TrackerSettings:
+def tracking(detector: Detector, faint: float, closer: bool = False) -> TrackerSettings:
     """Boxes from faint on make a face together; no margin is added to those that are sure.
 
     What is to be covered beyond the face is the policy's to say: the tracker adds only what it does not know.
     """
     low = faint * (OWN_SHARE if detector.name == OWN else 1.0)
-    return TrackerSettings(margin=0.0, low=low, evidence=low)
+    return TrackerSettings(margin=0.0, low=low, evidence=CLOSER * low if closer else low)

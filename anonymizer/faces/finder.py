@@ -16,19 +16,24 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from anonymizer.faces.detectors import Detections, Detector, joined, suppress
+from anonymizer.faces.doubtful import LARGEST, Glancing
 from anonymizer.faces.schedule import Plan, Rectangle, Schedule, ScheduleSettings, Wish
 from anonymizer.faces.tracker import Tracker, TrackerSettings
-from anonymizer.frame import Box, Frame, Planes
+from anonymizer.frame import F32, Box, Frame, Planes
 
 log = logging.getLogger(__name__)
 
+CLOSER = 4 / 3
+"""Size of a closer look's picture, at most, as a multiple of the look's before."""
 OLDEST = 0.2
 """Seconds: the oldest detection that a frame may be painted from."""
 
@@ -37,11 +42,13 @@ OLDEST = 0.2
 class FinderSettings:
     """lookahead: seconds a frame waits, so that a face found late is covered from its first frame; 0 for live viewing.
     waiting: most frames that wait, whatever their times say. thorough: look at every frame whole, at full size, and
-    mirrored too."""
+    mirrored too. by_need: a look at the whole picture begins with a glance, and is followed by a closer look where it
+    has shown small faces, whose word on them then counts."""
 
     lookahead: float = 0.5
     waiting: int = 64
     thorough: bool = False
+    by_need: bool = False
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
 
@@ -60,6 +67,7 @@ class Finder:
         self, detector: Detector, settings: FinderSettings | None = None, second: Detector | None = None
     ) -> None:
         self.settings = settings or FinderSettings()
+        self._glancing = Glancing(detector)
         self._detectors = [detector, *([second] if second and self.settings.thorough else [])]
         self._tracker = Tracker(self.settings.tracker)
         self._schedule: Schedule | None = None
@@ -122,7 +130,9 @@ class Finder:
             else:
                 plan = schedule.plan(frame.time, frame.planes.y, self._wishes(frame.time))
             if plan.whole:
-                self._tracker.update(frame.time, self._whole(frame.planes, plan.whole))
+                by_need = self.settings.by_need
+                found = self._by_need(frame, schedule, plan.whole) if by_need else self._whole(frame.planes, plan.whole)
+                self._tracker.update(frame.time, found)
                 self._last_good = frame.time
             elif plan.regions:
                 self._tracker.update(frame.time, *self._regions(frame.planes, plan.regions))
@@ -142,6 +152,35 @@ class Finder:
             mirror = np.asarray(cv2.flip(picture, 1), np.uint8)
             found += [d.detect([mirror], low)[0].mirrored(size[0]) for d in self._detectors]
         return suppress(joined(found)).mapped(scale)
+
+    def _by_need(self, frame: Frame, schedule: Schedule, size: tuple[int, int]) -> Detections:
+        """A glance at the whole picture, a look, and a closer look, each where the one before gives reason to."""
+        low = self.settings.tracker.low
+        scale = self._size[0] / size[0], self._size[1] / size[1]
+        found = self._glancing.detect(frame.planes, size, low).mapped(scale)
+        if size[0] >= self._size[0]:
+            return found
+        largest = LARGEST * scale[0]
+        small = [
+            track.state_at(frame.time)
+            for track in sorted(self._tracker.tracks, key=lambda track: -track.seen)
+            if track.seen > 1 and frame.time - track.last <= self.settings.tracker.hold and track.end[3] <= largest
+        ]
+        if not small:
+            return found
+        share = min(1.0, CLOSER * size[0] / self._size[0])
+        width, height = (max(1, round(side * share)) for side in self._size)
+        (near,) = self._detectors[0].detect([frame.planes.bgr((width, height))], low)
+        near = near.mapped((self._size[0] / width, self._size[1] / height))
+        regions, sure = schedule.around(small), self.settings.tracker.start
+        return suppress(
+            joined(
+                [
+                    found.take(~_within(found.boxes, regions) | (found.scores >= sure)),
+                    near.take(_within(near.boxes, regions) | (near.scores >= sure)),
+                ]
+            )
+        )
 
     def _regions(self, planes: Planes, regions: tuple[Rectangle, ...]) -> tuple[Detections, list[Box]]:
         cell = self.settings.schedule.cell
@@ -172,3 +211,12 @@ class Finder:
             if time - track.last <= self.settings.tracker.hold and (urgency > 0.5 or small):
                 wishes.append(Wish(state, urgency + small))
         return wishes
+
+
+def _within(boxes: F32, regions: Sequence[Rectangle]) -> NDArray[np.bool_]:
+    """Which boxes (n, 4) lie wholly in one of the regions: bool (n,)."""
+    low, high = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
+    squares = np.array(regions, np.float32)
+    inside: NDArray[np.bool_] = np.all((low > squares[:, :2] + 1) & (high < squares[:, 2:] - 1), axis=2)
+    in_any: NDArray[np.bool_] = np.any(inside, axis=1)
+    return in_any

@@ -18,6 +18,8 @@ from anonymizer.frame import U8
 
 Rectangle = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the picture."""
+State = tuple[float, float, float, float]
+"""Centre x and y, width and height of a face in pixels."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wish:
-    """A face that asks for a closer look. state: centre x and y, width and height; the highest urgency comes first."""
+    """A face that asks for a closer look. The highest urgency comes first."""
 
-    state: tuple[float, float, float, float]
+    state: State
     urgency: float
 
 
@@ -78,6 +80,8 @@ class Schedule:
         s = self.settings
         step = time - self._last_time if self._last_time is not None else 0.0
         self._last_time = time
+        if not s.interval and not s.still:
+            return self._whole(time, self.size)
         changed = self._watch(luma)
         if self._last_whole is None:
             return self._whole(time, s.first_size if self.size == s.size else self.size)
@@ -85,6 +89,17 @@ class Schedule:
         if changed > s.cut or time + step - self._last_whole > interval + 1e-3:
             return self._whole(time, self.size)
         return Plan(None, self._regions(time, wishes))
+
+    def around(self, states: Sequence[State]) -> list[Rectangle]:
+        """Squares that hold each of these faces with something around it, the first one's first."""
+        squares: list[Rectangle] = []
+        for x, y, width, height in states:
+            if not any(
+                x0 <= x - width and x + width <= x1 and y0 <= y - height and y + height <= y1
+                for x0, y0, x1, y1 in squares
+            ):
+                squares.append(self._around(x, y, width, height))
+        return squares
 
     def retry(self) -> None:
         """The last look failed: the next frame is looked at whole."""

@@ -8,11 +8,12 @@ import numpy as np
 
 from anonymizer.faces import doubtful
 from anonymizer.faces.detectors import Detections
-from anonymizer.faces.doubtful import LARGEST, LINGER, SURE, Doubtful, Glancing
+from anonymizer.faces.doubtful import CLOSER, LARGEST, LINGER, SURE, Doubtful, Glancing
 from anonymizer.faces.look import LookSettings
-from anonymizer.frame import U8
+from anonymizer.frame import U8, Planes
 
 PICTURE = np.zeros((96, 150, 3), np.uint8)
+PLANES = Planes(np.zeros((192, 300), np.uint8), np.zeros((96, 150), np.uint8), np.zeros((96, 150), np.uint8))
 
 
 class Scripted:
@@ -46,14 +47,14 @@ def test_a_glance_saves_the_look_until_it_sees_anything() -> None:
     detector = Scripted()
     detector.full = [(12, 0.12)]
     glancing = Glancing(detector)
-    assert not len(glancing.detect([PICTURE], 0.05)[0])
+    assert not len(glancing.detect(PLANES, (150, 96), 0.05))
     assert detector.widths == [100]
     detector.glance = [(8, 0.05)]
-    assert len(glancing.detect([PICTURE], 0.05)[0]) == 1
+    assert len(glancing.detect(PLANES, (150, 96), 0.05)) == 1
     assert detector.widths == [100, 100, 150]
     detector.glance = []
     for _ in range(3 * LINGER):  # as long as the look itself is worth it
-        assert len(glancing.detect([PICTURE], 0.05)[0]) == 1
+        assert len(glancing.detect(PLANES, (150, 96), 0.05)) == 1
     assert set(detector.widths[3:]) == {150}
 
 
@@ -61,14 +62,14 @@ def test_after_the_last_worthy_look_some_more_follow() -> None:
     detector = Scripted(glance=[(8, 0.05)])
     detector.full = [(12, 0.1)]
     glancing = Glancing(detector)
-    glancing.detect([PICTURE], 0.05)
+    glancing.detect(PLANES, (150, 96), 0.05)
     detector.glance, detector.full = [], [(12, 0.06)]
-    seen = [len(glancing.detect([PICTURE], 0.05)[0]) for _ in range(LINGER + 3)]
+    seen = [len(glancing.detect(PLANES, (150, 96), 0.05)) for _ in range(LINGER + 3)]
     assert seen == [1] * LINGER + [0, 0, 0]
     detector.glance, detector.full = [(8, 0.05)], []
     detector.widths.clear()
     for _ in range(2):  # a look that finds nothing is not repeated without another glance
-        assert not len(glancing.detect([PICTURE], 0.05)[0])
+        assert not len(glancing.detect(PLANES, (150, 96), 0.05))
     assert detector.widths == [100, 150, 100, 150]
 
 
@@ -77,3 +78,5 @@ def test_our_own_detector_must_score_more() -> None:
     other, own = (doubtful.tracking(Scripted(name), faint) for name in ("yunet", doubtful.OWN))
     assert (other.low, other.evidence, other.margin) == (faint, faint, 0)
     assert own.low == own.evidence == 2 * faint
+    closer = doubtful.tracking(Scripted(), faint, closer=True)
+    assert (closer.low, closer.evidence) == (faint, CLOSER * faint)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from anonymizer.faces.detectors import NOTHING, Detections
 from anonymizer.faces.finder import Finder, FinderSettings, Ready
 from anonymizer.faces.schedule import ScheduleSettings
+from anonymizer.faces.tracker import TrackerSettings
 from anonymizer.frame import U8, Frame, Planes
 
 RATE = 25.0
@@ -201,3 +202,43 @@ def test_faces_out_of_the_picture_are_left_out() -> None:
     out = run(Finder(Squares()), [frame(i, *([(60 * i, 100, 40)] if i < 10 else [])) for i in range(20)])
     assert all(f.box[0] < 640 for r in out for f in r.frame.faces)
     assert out[-1].frame.faces == []
+
+
+class Faint(Squares):
+    """Its faces score as ``scores`` says for pictures of that width."""
+
+    def __init__(self, scores: dict[int, float]) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def detect(self, pictures: Sequence[U8], floor: float) -> list[Detections]:
+        self.score = self.scores[pictures[0].shape[1]]
+        return [found if self.score >= floor else NOTHING for found in super().detect(pictures, floor)]
+
+
+def by_need(detector: Faint) -> Finder:
+    schedule = ScheduleSettings(interval=0.0, still=0.0, size=480, first_size=480, regions=0)
+    tracking = TrackerSettings(low=0.05, evidence=0.1)
+    return Finder(detector, FinderSettings(by_need=True, schedule=schedule, tracker=tracking))
+
+
+def test_by_need_nothing_is_looked_at_twice_where_a_glance_sees_nothing() -> None:
+    detector = Faint({320: 0.02, 480: 0.9, 640: 0.9})
+    run(by_need(detector), [frame(i, (200, 100, 24)) for i in range(20)])
+    assert set(detector.sizes) == {(320, 180)}
+
+
+@pytest.mark.parametrize(("close", "covered"), [(0.2, True), (0.06, False), (0.01, False)])
+def test_by_need_the_closer_look_decides_about_faint_small_faces(close: float, covered: bool) -> None:
+    """Seen faintly in the smaller picture, the face counts where the larger one confirms it, and not where it does
+    not."""
+    detector = Faint({320: 0.06, 480: 0.15, 640: close})
+    out = run(by_need(detector), [frame(i, (200 + i, 100, 24)) for i in range(40)])
+    assert (640, 360) in detector.sizes and all(not ready.blind for ready in out)
+    assert all(covers(ready, 200 + i, 100, 24) == covered for i, ready in enumerate(out) if 5 <= i < 35)
+
+
+def test_by_need_a_sure_face_needs_no_closer_look_to_be_covered() -> None:
+    detector = Faint({320: 0.6, 480: 0.9, 640: 0.01})
+    out = run(by_need(detector), [frame(i, (200, 100, 24)) for i in range(20)])
+    assert all(covers(ready, 200, 100, 24) for ready in out)

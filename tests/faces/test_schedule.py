@@ -123,3 +123,24 @@ def test_size_can_be_lowered_while_running(size: int) -> None:
     schedule = Schedule(1920, 1080)
     schedule.size = size
     assert schedule.plan(0.0, GREY, []).whole == (size, size * 9 // 16)
+
+
+def test_squares_around_faces_hold_them_and_their_neighbours() -> None:
+    schedule = Schedule(1280, 720)
+    faces = [
+        (400.0, 300.0, 20.0, 24.0),
+        (440.0, 310.0, 18.0, 20.0),
+        (1270.0, 10.0, 16.0, 16.0),
+        (800.0, 400.0, 72.0, 72.0),
+    ]
+    squares = schedule.around(faces)
+    assert len(squares) == 3  # the second face lies in the first one's square
+    for x, y, width, height in faces:
+        assert any(
+            x0 <= max(0, x - width / 2)
+            and min(1280, x + width / 2) <= x1
+            and y0 <= max(0, y - height / 2)
+            and y + height / 2 <= y1
+            for x0, y0, x1, y1 in squares
+        )
+    assert squares[2][2] - squares[2][0] == 320  # the larger the face, the larger
