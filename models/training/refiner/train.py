@@ -32,7 +32,7 @@ OTHERS = 10
 """Of a batch: faces of other people, which have no answer."""
 ASKED = 4
 """Of these: how many the recogniser sees; it costs fifteen times as much as the net."""
-STRANGER, FOOLED = 0.12, 0.02
+STRANGER, FOOLED = 0.12, 0.04
 """Weights of the recogniser's and the discriminator's loss."""
 RECOGNISER = "models/omz_face-reidentification-retail-0095.onnx"
 
