@@ -59,6 +59,11 @@ class Cast:
         self._choose(scope, drawn)
         self._passed.pop(track, None)
 
+    def show(self, scope: tuple[Part, ...], identity: Identity) -> None:
+        """Show the identity in the scope from now on, where that is a track's; others have theirs for good."""
+        if scope[0] == "track":
+            self._choose(scope, identity)
+
     def passed(self, track: int, index: int) -> None:
         """In frame number index the track's identity was found unlike the face."""
         self._passed[track] = index
@@ -100,6 +105,11 @@ class Scene:
             return False
         self._cast.another(face.track)
         return True
+
+    def show(self, face: Face, identity: Identity) -> None:
+        scope = self._cast.scope(face.track, self._decisions[face.track], self._wall)
+        self._cast.show(scope, identity)
+        self._cast.passed(face.track, self._index)
 
     def since(self, face: Face) -> int | None:
         return self._cast.since(face.track, self._index)

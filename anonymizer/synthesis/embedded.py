@@ -203,6 +203,7 @@ class EmbeddedSwapper:
             for job, gain, chroma, mine in zip(jobs, light.gain, light.chroma, own, strict=True)
         ]
         gain, chroma, own = (np.stack([getattr(t, name) for t in traces]) for name in ("gain", "chroma", "own"))
+        gain *= rig.kept
 
         identities = [job.order.identity for job in jobs]
         signs = np.array([[1 if identity.key[0] & 1 else -1] for identity in identities], np.float32)

@@ -28,9 +28,10 @@ ENOUGH = 0.8
 LEAST = 0.5
 """A drawing that hides less of the box than this is of something else: the face is covered solid."""
 
-ALIKE, STILL_ALIKE = 0.64, 0.72
-"""A drawing that is more like the face under it (``likeness``) is of the wrong person: another one is drawn. The second
-holds once an identity has been shown on a track, so that it does not change without need."""
+UNLIKE, ALIKE, STILL_ALIKE = 0.5, 0.64, 0.72
+"""A drawing that is less like the face under it (``likeness``) than the first is taken at once; else others are tried,
+and the least alike is taken if it is below the second. The third holds once an identity has been shown on a track, so
+that it does not change without need."""
 
 DIM, UNCHANGED = 0.5, 0.58
 """Nor may it be more like the face than DIM while less than UNCHANGED of the pixels changed: a face of the same
@@ -55,6 +56,10 @@ class Casting(Protocol):
 
     def another(self, face: Face) -> bool:
         """Give the face's track another identity from now on; False where its scope has only one."""
+        ...
+
+    def show(self, face: Face, identity: Identity) -> None:
+        """Give the face's track one of those it had before; it was found unlike the face in this frame."""
         ...
 
     def since(self, face: Face) -> int | None:
@@ -141,20 +146,37 @@ def _draw(
     drawings: dict[int, _Placed] = {}
     fallbacks: list[Fallback] = []
     results = _attempt(planes, single, swapper, cast, time)
-    for _ in range(RETRIES):
-        wrong = [i for i, result in enumerate(results) if result == _TOO_ALIKE and cast.another(single[i])]
+    fair: dict[int, tuple[_Fair, Identity]] = {}
+    for left in range(RETRIES, -1, -1):
+        for i, result in enumerate(results):
+            if isinstance(result, _Fair) and (i not in fair or result.alike < fair[i][0].alike):
+                fair[i] = result, cast(single[i])
+        wrong = [i for i, result in enumerate(results) if isinstance(result, _Fair) or result == _TOO_ALIKE]
+        wrong = [i for i in wrong if cast.another(single[i])] if left else []
         if not wrong:
             break
         for i, result in zip(wrong, _attempt(planes, [single[i] for i in wrong], swapper, cast, time), strict=True):
             results[i] = result
-    for face, result in zip(single, results, strict=True):
+    for i, (face, result) in enumerate(zip(single, results, strict=True)):
         if isinstance(result, _Placed):
             drawings[id(face)] = result
+        elif i in fair:
+            best, identity = fair[i]
+            cast.show(face, identity)
+            drawings[id(face)] = best.placed
         elif isinstance(result, Exception):
             fallbacks.append(Fallback(face.track, f"not drawn: {type(result).__name__}: {result}", result))
-        else:
+        elif isinstance(result, str):
             fallbacks.append(Fallback(face.track, result))
     return drawings, fallbacks, {key: twin for key, twin in twins.items() if id(twin) in drawings}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fair:
+    """A drawing that may be shown if no other is less alike."""
+
+    placed: _Placed
+    alike: float
 
 
 _TOO_ALIKE = "every face tried was too like the one under it"
@@ -162,7 +184,7 @@ _TOO_ALIKE = "every face tried was too like the one under it"
 
 def _attempt(
     planes: Planes, faces: Sequence[Face], swapper: Swapper, cast: Casting, time: float
-) -> list[_Placed | str | Exception]:
+) -> list[_Placed | _Fair | str | Exception]:
     """For each face its drawing, why it is declined, or what went wrong.
 
     The one place where a swapper's exceptions are caught: whatever they are, the face is covered. If a batch fails, its
@@ -178,8 +200,8 @@ def _attempt(
 
 def _batch(
     planes: Planes, faces: Sequence[Face], swapper: Swapper, cast: Casting, time: float
-) -> list[_Placed | str | Exception]:
-    results: list[_Placed | str | Exception] = [swapper.refusal(face) for face in faces]
+) -> list[_Placed | _Fair | str | Exception]:
+    results: list[_Placed | _Fair | str | Exception] = [swapper.refusal(face) for face in faces]
     chosen = [i for i, refused in enumerate(results) if not refused]
     rectangles, orders = [], []
     for i in chosen:
@@ -199,25 +221,29 @@ def _batch(
 
 def _placed(
     face: Face, crop: Planes, drawing: Drawing, rectangle: tuple[int, int, int, int], planes: Planes, cast: Casting
-) -> _Placed | str:
+) -> _Placed | _Fair | str:
     """The drawing if it may be shown, or why not. ValueError where it is not of the crop's shape."""
     drawn = drawing.planes
     shapes = [plane.shape for plane in (drawn.y, drawn.u, drawn.v, drawing.weight)]
     if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
         raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
     box = face.seen or face.box
-    since = cast.since(face)
-    if since is None or since >= COMPARED:
-        inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
-        alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
-        if alike > (ALIKE if since is None else STILL_ALIKE) or (alike > DIM and changed < UNCHANGED):
-            return _TOO_ALIKE
-        cast.passed(face)
     painted = _bounds(drawing, *rectangle[:2])
     hidden = _share(box, painted, planes)
     if hidden < LEAST:
         return f"only {hidden:.0%} of the face hidden"
-    return _Placed(drawing, rectangle, painted, hidden >= ENOUGH)
+    placed = _Placed(drawing, rectangle, painted, hidden >= ENOUGH)
+    since = cast.since(face)
+    if since is not None and since < COMPARED:
+        return placed
+    inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
+    alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
+    if alike > (ALIKE if since is None else STILL_ALIKE) or (alike > DIM and changed < UNCHANGED):
+        return _TOO_ALIKE
+    if since is None and alike > UNLIKE:
+        return _Fair(placed, alike)
+    cast.passed(face)
+    return placed
 
 
 def _bounds(drawing: Drawing, x0: int, y0: int) -> Box | None:

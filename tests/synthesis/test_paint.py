@@ -74,6 +74,7 @@ class Anyone:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.shown: Identity | None = None
 
     def __call__(self, face: Face) -> Identity:
         return person(1 + self.asked)
@@ -81,6 +82,9 @@ class Anyone:
     def another(self, face: Face) -> bool:
         self.asked += 1
         return True
+
+    def show(self, face: Face, identity: Identity) -> None:
+        self.shown = identity
 
     def since(self, face: Face) -> int | None:
         return None
@@ -240,6 +244,25 @@ def test_a_face_half_like_the_one_under_it_must_be_of_another_brightness() -> No
         one = face(1, (20, 20, 60, 60))
         paint(planes, [one], Flat({1: alike}), Anyone(), 0.0)
         assert one.method == method
+
+
+def test_of_faces_that_are_all_somewhat_alike_the_least_alike_is_shown() -> None:
+    rng = np.random.default_rng(5)
+    planes, cast = noise(100, 100), Anyone()
+    planes.y[:] = 100 + rng.integers(-8, 9, planes.y.shape)
+
+    def alike(order: Order) -> Drawing:
+        share = 0.57 if cast.asked == 3 else 0.61 if cast.asked % 2 else 0.9
+        drawing = grey(order)
+        mine = order.crop.y.astype(int) - 100
+        other = rng.integers(-8, 9, mine.shape)
+        drawing.planes.y[:] = np.rint(140 + share * mine + (1 - share**2) ** 0.5 * other)
+        return drawing
+
+    one = face(1, (20, 20, 60, 60))
+    assert paint(planes, [one], Flat({1: alike}), cast, 0.0) == []
+    assert one.method == "replace" and cast.asked == RETRIES
+    assert cast.shown is not None and cast.shown.key == person(4).key
 
 
 def test_a_face_that_everybody_is_too_like_is_covered() -> None:
