@@ -18,8 +18,8 @@ class LookSettings:
         maximum=7680,
         unit="pixels",
         description="Longer side of the picture that the detector sees of every frame, to tell whether a GOP is clean, "
-        "where two thirds of it show anything that might be a face; small faces get a closer look, a third larger. 0 for "
-        "the frame's own size at once",
+        "where two thirds of it show anything that might be a face; small faces get a closer look, a third larger. 0 "
+        "for the frame's own size at once",
     )
     faint: float = setting(
         "Score of a faint face",
