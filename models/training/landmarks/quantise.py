@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import views
+from export import milliseconds, session
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -39,12 +38,6 @@ class Batches(CalibrationDataReader):
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return {"crops": self._left.pop()} if self._left else None
-
-
-def session(model: str | bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def eight_bits(source: Path, target: Path, shards: Shards, batches: int = 16) -> None:
@@ -123,11 +116,7 @@ def quantise(source: Path, run: Path, target: Path, batches: int = 16) -> None:
     eight_bits(source, target, shards, batches)
     before, after = solve(target, shards)
     crops = shards.batch(np.random.default_rng(1), 4)[0].numpy()
-    net = session(str(target))
-    began = time.process_time()
-    for _ in range(50):
-        net.run(None, {"crops": crops})
-    spent = (time.process_time() - began) / 200 * 1000
+    spent = milliseconds(session(str(target)), crops)
     print(
         f"{target}: {target.stat().st_size / 1e6:.2f} MB, {spent:.2f} ms a face in batches of 4; "
         f"error on the views {before:.2f} %, with solved layers {after:.2f} %"
