@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.latency import SHARED
+from tests.bench.player import player
 from tests.live.rig import Camera, Proxy, loop
 
 _SETTLE = 10.0  # seconds
@@ -41,9 +41,7 @@ def measure(long: Path, count: int, seconds: float, folder: Path) -> tuple[int, 
     try:
         for name in names:
             proxy.wait_until(name, 60, online=True, fps=lambda fps: fps and fps > 5)
-            quiet = ["ffmpeg", "-v", "error", "-rtsp_transport", "tcp"]
-            watch = [*quiet, "-i", proxy.url(name), "-c", "copy", "-f", "null", "-"]
-            players.append(subprocess.Popen(watch, stdin=subprocess.DEVNULL))
+            players.append(player(proxy.url(name)))
         time.sleep(_SETTLE)
         told = len(proxy.log.read_text())
 
@@ -60,9 +58,9 @@ def measure(long: Path, count: int, seconds: float, folder: Path) -> tuple[int, 
         lines = proxy.log.read_text()[told:].splitlines()
         reasons |= {line.rpartition(": ")[2] for line in lines if "overload" in line}
     finally:
-        for player in players:
-            player.kill()
-            player.wait()
+        for one in players:
+            one.kill()
+            one.wait()
         proxy.stop()
         camera.kill()
     out, dropped, busy = (b - a for a, b in zip(before, after, strict=True))

@@ -10,7 +10,6 @@ straight line by least squares from when the processes have settled.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.latency import SHARED, memory
+from tests.bench.player import player
 from tests.live.rig import Camera, Proxy, loop
 
 
@@ -28,12 +28,10 @@ def measure(clip: Path, minutes: float, rate: int, folder: Path) -> tuple[np.nda
     long = loop(clip, folder / "long.mp4", 1 + int(60 * (minutes + 3) / 11), size="-2:720", rate=rate)
     camera = Camera(gate=long)
     proxy = Proxy(folder, cameras={"gate": {"source": {"url": camera.url("gate")}}})
-    quiet = ["ffmpeg", "-v", "error", "-rtsp_transport", "tcp"]
-    command = [*quiet, "-i", proxy.url("gate"), "-c", "copy", "-f", "null", "-"]
     seen = []
     try:
         proxy.wait_until("gate", 60, online=True, fps=lambda fps: fps and fps > rate / 3)
-        player = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        watching = player(proxy.url("gate"))
         start = time.monotonic()
         while (now := time.monotonic() - start) < 60 * minutes:
             both = proxy.worker(), proxy.process.pid
@@ -41,10 +39,10 @@ def measure(clip: Path, minutes: float, rate: int, folder: Path) -> tuple[np.nda
             if len(seen) % 30 == 0:
                 print(f"{now / 60:.0f} min: worker {seen[-1][2]:.1f} MB, service {seen[-1][4]:.1f} MB", flush=True)
             time.sleep(10)
-        if player.poll() is not None:
-            raise SystemExit(f"the player ended with {player.returncode}")
-        player.kill()
-        player.wait()
+        if watching.poll() is not None:
+            raise SystemExit(f"the player ended with {watching.returncode}")
+        watching.kill()
+        watching.wait()
     finally:
         proxy.stop()
         camera.kill()
