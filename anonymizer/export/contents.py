@@ -79,10 +79,9 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """The record of the processing (Art. 30). policy_sha256: of the rule file's bytes,
-    empty where there is none. rules: names of those that
-    decided about a face here. thresholds: numbers that decided what counts as a face or a match, by name. settings:
-    others that matter, JSON data."""
+    """The record of the processing (Art. 30). policy_sha256: of the rule file's bytes, empty where there is none.
+    rules: names of those that decided about a face here. thresholds: numbers that decided what counts as a face or a
+    match, by name. settings: others that matter, JSON data."""
 
     policy_version: str
     policy_sha256: str

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import anonymizer
-from anonymizer.errors import ConfigError, PublishError
-from anonymizer.export import label_box
+from anonymizer.errors import PublishError
+from anonymizer.export import extra, label_box
 from anonymizer.export.contents import Video
 from anonymizer.record import label
 
@@ -56,12 +56,7 @@ def credited(
 
 def library() -> ModuleType:
     """The module c2pa. ConfigError where the extra is not installed."""
-    try:
-        import c2pa
-    except ImportError as error:
-        raise ConfigError("content credentials need the extra: pip install 'anonymizer[c2pa]'") from error
-    module: ModuleType = c2pa
-    return module
+    return extra.module("c2pa", "c2pa", "content credentials")
 
 
 @contextlib.contextmanager

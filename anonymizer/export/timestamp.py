@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.x509 import Certificate
 
 from anonymizer.errors import ConfigError, PublishError
+from anonymizer.export import extra
 from anonymizer.export.manifest import Untrue
 
 LARGEST = 1 << 16
@@ -73,12 +74,7 @@ def authority(url: str) -> ModuleType:
 
 
 def _client() -> ModuleType:
-    try:
-        import rfc3161_client
-    except ImportError as error:
-        raise ConfigError("timestamps need the extra: pip install 'anonymizer[timestamp]'") from error
-    module: ModuleType = rfc3161_client
-    return module
+    return extra.module("rfc3161_client", "timestamp", "timestamps")
 
 
 def _read(client: ModuleType, token: bytes) -> Any:
