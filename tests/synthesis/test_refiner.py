@@ -165,6 +165,21 @@ def test_a_batch_gives_what_one_by_one_gives_and_places_the_change() -> None:
         assert eyes[:, 1].min() - reach < rows.min() and rows.max() < eyes[:, 1].max() + reach
 
 
+@pytest.mark.parametrize("rectangle", [(0, 0, 131, 240), (90, 60, 240, 201), (60, 120, 180, 240)])
+def test_a_face_at_the_pictures_edge_is_refined_as_far_as_it_is_seen(rectangle: tuple[int, int, int, int]) -> None:
+    planes, landmarks = head(240)
+    crop = planes.region(*rectangle)
+    points = landmarks - np.array(rectangle[:2], np.float32)
+    (drawing,) = EmbeddedSwapper(bank().model).draw([Order(crop, points, None, person(5), 1)], 0.0)
+    (refined,) = refine(load(shipped()), [Rendered(crop, drawing, points)])
+    for mine, theirs in zip(
+        (refined.planes.y, refined.planes.u, refined.planes.v), (crop.y, crop.u, crop.v), strict=True
+    ):
+        assert mine.shape == theirs.shape
+    core = drawing.weight > 250
+    assert np.abs(refined.planes.y.astype(int) - drawing.planes.y)[core].mean() > 0.5
+
+
 class Broken(Refiner):
     """Finds no model."""
 
