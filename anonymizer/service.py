@@ -230,6 +230,7 @@ class Service:
 
     def notice(self, camera: str, level: str, text: str) -> None:
         log.log(logging.getLevelNamesMapping().get(level.upper(), logging.WARNING), "%s: %s", camera, text)
+        self.audit.often("camera notice", camera=camera, level=level, text=text[:1000])
 
     def sealed(self, camera: str, told: dict[str, Any]) -> None:
         self.recorder.sealed(camera, told)

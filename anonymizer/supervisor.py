@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _SILENT = 10.0
 """Seconds after which a worker that tells nothing is stuck and is killed. It tells its state every second."""
+DROPPED = "frames are dropped: they come faster than they can be worked on"
+"""What is told when a camera begins to."""
 
 
 class Listener(Protocol):
@@ -59,6 +61,7 @@ class Supervisor:
         self._specify = specify
         self._listener = listener
         self._past, self._present = CameraCounters(), CameraCounters()
+        self._dropping = False
         self._process: multiprocessing.process.BaseProcess | None = None
         self._link: socket.socket | None = None
         self._stills: list[asyncio.Future[bytes]] = []
@@ -152,7 +155,11 @@ class Supervisor:
 
     def _take_state(self, told: dict[str, Any]) -> None:
         try:
-            self._present = CameraCounters.from_json(told["counters"])
+            counters = CameraCounters.from_json(told["counters"])
+            dropping = counters.frames_dropped > self._present.frames_dropped
+            if dropping and not self._dropping:
+                self._listener.notice(self.name, "warning", DROPPED)
+            self._present, self._dropping = counters, dropping
             width, height = told["size"]
             self.size, self.clock = (int(width), int(height)), str(told["clock"])
             if (sound := told["audio"]) is not None and self._streams[MAIN].audio is None:

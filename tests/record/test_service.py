@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from anonymizer import config
+from anonymizer.events.state import CameraCounters
 from anonymizer.record import audit
 from anonymizer.service import Service
+from anonymizer.supervisor import DROPPED, Supervisor
 
 CONFIG = """
 state_dir: {state}
@@ -108,3 +110,23 @@ def test_logins_absent_cameras_and_worse_pictures_are_on_record(tmp_path: Path) 
     ]
     assert kinds[1] == "service started" and "service stopped" in kinds and audit.verify(tmp_path / "state").good
     assert b"password" not in (tmp_path / "state" / audit.FILE).read_bytes()
+
+
+def test_dropped_frames_and_other_notices_are_on_record(tmp_path: Path) -> None:
+    """Each time that a camera begins to drop frames, not for every report of it."""
+    (tmp_path / "password").write_text("right-password")
+    (tmp_path / "config.yaml").write_text(CONFIG.format(state=tmp_path / "state", password=tmp_path / "password"))
+    service = Service(config.load(tmp_path / "config.yaml"))
+    supervisor = Supervisor("gate", {}, lambda epoch: pytest.fail("no worker is to start"), service)
+    state = {"online": True, "protected": True, "degraded": False, "reason": "", "fps": 25.0, "latency_ms": 80.0}
+    notices = []
+    log, service.notice = service.notice, lambda *said: notices.append(said)  # type: ignore[method-assign]
+    for dropped in (0, 0, 3, 7, 7, 9):
+        counters = CameraCounters(frames_dropped=dropped).to_json()
+        report = {"state": {**state, "faces": 0}, "counters": counters, "size": [640, 360], "clock": "", "audio": None}
+        supervisor._take_state(report)
+    assert notices == [("gate", "warning", DROPPED)] * 2
+    log(*notices[0])
+    service.audit.close()
+    told = [entry.said for entry in audit.entries(tmp_path / "state") if entry.kind == "camera notice"]
+    assert told == [{"camera": "gate", "level": "warning", "text": DROPPED}]
