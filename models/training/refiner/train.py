@@ -6,8 +6,8 @@
 
 First with L1 and Laplacian losses alone. Then, from there, with the recogniser's loss on other people's faces, which
 keeps the net from drawing the person underneath, and with a discriminator of a small fixed weight, which brings back
-what L1 smooths. ``export.py`` can mix the weights of both. Minutes are the processor's. Every three of them a checkpoint
-is written and scored on the held-out portraits. --tiny makes its own pairs, trains for a minute and exports.
+what L1 smooths. ``export.py`` can mix the weights of both. Minutes are the processor's. Every three of them a
+checkpoint is written and scored on the held-out portraits. --tiny makes its own pairs, trains for a minute and exports.
 """
 
 from __future__ import annotations
