@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import anonymizer
 from anonymizer import registry, settings
-from anonymizer.assembly import replaces
+from anonymizer.assembly import refines, replaces
 from anonymizer.config import Config
 from anonymizer.errors import AnonymizerError, ConfigError, PublishError, SourceError
 from anonymizer.policy import RuleSet
@@ -357,6 +357,8 @@ def _fingerprint(work: Work) -> str:
         models.append(registry.resolve("detector", faces.second_detector))
     if replaces(work.rules):
         models.append(registry.resolve("landmarks", faces.landmarks))
+    if refines(work.rules):
+        models.append(registry.resolve("refiner", "auto"))
     told = {
         "version": anonymizer.__version__,
         "config": settings.plain(work.config),

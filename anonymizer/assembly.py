@@ -24,6 +24,7 @@ from anonymizer.groups import Gallery, Member
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Action, Policy, RuleSet
 from anonymizer.policy import load as load_rules
+from anonymizer.policy.actions import Enhance
 from anonymizer.recognition import Recognition
 from anonymizer.synthesis.bank import Bank, FaceModel
 from anonymizer.synthesis.cast import Cast
@@ -75,6 +76,11 @@ def read_rules(path: Path, today: datetime.date | None = None) -> RuleSet:
 def replaces(rules: RuleSet) -> bool:
     """Whether the rules ever replace a face, so that its models are needed."""
     return Action.REPLACE in (rules.default.action, *(rule.then.action for rule in rules.rules))
+
+
+def refines(rules: RuleSet) -> bool:
+    """Whether the rules ever ask for replaced faces to be refined."""
+    return any(then.enhance is not Enhance.OFF for then in (rules.default, *(rule.then for rule in rules.rules)))
 
 
 def refiner(faces: FacesSettings) -> Refiner:

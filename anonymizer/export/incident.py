@@ -60,7 +60,7 @@ def make(
                 videos.append(redraw.covered(job, video, marks.get(video.name, []), config))
                 redactions += [_redaction(video, track) for track in catalogue.tracks(camera, video.start, video.stop)]
     record = particulars.processing(
-        config, cameras, [one.rule for one in redactions], {}, ("detector", "landmarks", "face-model")
+        config, cameras, [one.rule for one in redactions], {}, particulars.drawers(config, cameras)
     )
     covered = [one for video in videos for one in _covered(state, video)]
     silence = Sound("none", "Only pictures were recorded.")

@@ -71,7 +71,7 @@ def processing(
     finding faces. roles: of the models that were used. more: other settings that matter. ModelError where a model is
     not there."""
     finding = TrackerSettings()
-    named = sorted({config.cameras[c].rules or config.rules if c in config.cameras else config.rules for c in cameras})
+    named = _named(config, cameras)
     return Processing(
         ", ".join(name or NO_RULES for name in named),
         hashlib.sha256(b"".join(_rules(name) for name in named)).hexdigest() if any(named) else "",
@@ -83,10 +83,21 @@ def processing(
     )
 
 
+def drawers(config: Config, cameras: Sequence[str]) -> tuple[registry.Role, ...]:
+    """The models that have a part in the cameras' own streams."""
+    refined = any(assembly.refines(assembly.rules(name)) for name in _named(config, cameras))
+    return ("detector", "landmarks", "face-model", "refiner") if refined else ("detector", "landmarks", "face-model")
+
+
 def masks(config: Config, camera: str) -> dict[str, Any]:
     """The areas of a camera that stay covered."""
     own = config.cameras[camera].rules if camera in config.cameras else ""
     return {name: area for name, area in assembly.rules(own or config.rules).masks.items() if area.on(camera)}
+
+
+def _named(config: Config, cameras: Sequence[str]) -> list[str]:
+    """The names of the rules that the cameras obey."""
+    return sorted({config.cameras[c].rules or config.rules if c in config.cameras else config.rules for c in cameras})
 
 
 def _rules(name: str) -> bytes:
@@ -100,7 +111,7 @@ def _model(config: Config, role: registry.Role) -> Model:
     faces = config.faces
     choice = {
         "detector": faces.detector, "landmarks": faces.landmarks, "recogniser": faces.recogniser,
-        "face-model": config.identity.model,
+        "face-model": config.identity.model, "refiner": "auto",
     }[role]  # fmt: skip
     path = registry.resolve(role, choice)
     return Model(path.stem, role, digest(path))

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 from pyrage.x25519 import Identity
 
+from anonymizer.config import Config
+from anonymizer.export import particulars
 from anonymizer.export.job import Job
 from anonymizer.export.join import join, runs
 from anonymizer.record import audit, label, mp4
@@ -50,6 +53,16 @@ def test_segments_are_joined_bit_by_bit_and_cut_at_key_frames(tmp_path: Path, st
         assert [round(f.pts * f.time_base * 25) for f in source.decode(video=0)] == list(range(part.frames))
         assert source.metadata["title"] == "gate" and source.metadata["date"] == label.utc(part.start)
     assert label.SOURCE_TYPE.encode() in part.path.read_bytes()
+
+
+def test_the_record_names_the_refiner_where_a_rule_asks_for_it(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("default: {action: replace, enhance: light}\n")
+    plain = particulars.drawers(Config(), ["gate"])
+    refined = particulars.drawers(replace(Config(), rules=str(rules)), ["gate"])
+    assert set(refined) - set(plain) == {"refiner"}
+    record = particulars.processing(replace(Config(), rules=str(rules)), ["gate"], [], {}, refined)
+    assert [model.name for model in record.models if model.role == "refiner"] == ["face_refiner"]
 
 
 def test_fragments_are_read_as_they_were_written() -> None:
