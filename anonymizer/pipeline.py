@@ -135,7 +135,7 @@ class Pipeline:
         for face, presence in zip(worth, found.presence, strict=True):
             if presence < DOUBTED:
                 self._rests[face.track] = frame.time + REST
-        solid = self._smoother([face.track for face in worth], found.solid, frame.time)
+        solid = self._smoother([face.track for face in worth], found.solid, frame.time, frame.planes.y)
         for face, points, presence, pose in zip(worth, solid, found.presence, pose_of(solid), strict=True):
             face.landmarks, face.presence = points[:, :2], float(presence)
             face.pose = float(pose[0]), float(pose[1]), float(pose[2])

@@ -6,6 +6,10 @@ all of it from ``sure`` on. That is the One-Euro filter's idea (Casiez 2012: cut
 itself in place of a filtered derivative, which would come a frame late: the error after a frame is bounded by
 ``sure`` face sizes, whatever the speed. The size is taken over each part of the face (an eye, the mouth, …) and over
 the whole, whichever is larger: an eyelid that closes need not wait for the head, and a head that turns takes all along.
+
+Where the picture is given, the filtered points first move as the picture under them does: the similarity that explains
+the optical flow (Lucas and Kanade 1981, pyramids by Bouguet) of some of them. What is left of an innovation then is the
+net's noise and the face's play, and a moving head is as calm as a still one.
 """
 
 from __future__ import annotations
@@ -13,10 +17,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from anonymizer.faces import topology
-from anonymizer.frame import F32
+from anonymizer.frame import F32, U8
 
 
 @dataclass(frozen=True)
@@ -24,13 +30,26 @@ class SmoothingSettings:
     """noise, sure: innovations as shares of the face's size (the root mean square distance of its points from their
     centre, about 0.9 eye distances). pixels: added to both, divided by the face's size in pixels, because the noise of
     small faces is pixels. settle: seconds within which an innovation below noise is taken up by 63 %. gap: seconds
-    without the track after which it starts anew."""
+    without the track after which it starts anew. carried: noise, sure and settle of a face whose points were moved by
+    the picture's motion, times those."""
 
     noise: float = 0.008
     sure: float = 0.03
     pixels: float = 0.1
     settle: float = 0.25
     gap: float = 0.5
+    carried: tuple[float, float, float] = (2.0, 1.5, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """A small picture of a face: the frame's rectangle from x0, y0 to x1, y1."""
+
+    luma: U8
+    x0: int
+    y0: int
+    x1: int
+    y1: int
 
 
 class Smoother:
@@ -38,11 +57,12 @@ class Smoother:
 
     def __init__(self, settings: SmoothingSettings | None = None) -> None:
         self._settings = settings or SmoothingSettings()
-        self._tracks: dict[int, tuple[float, F32]] = {}
+        self._tracks: dict[int, tuple[float, F32, _Patch | None]] = {}
 
-    def __call__(self, tracks: Sequence[int], points: F32, time: float) -> F32:
+    def __call__(self, tracks: Sequence[int], points: F32, time: float, luma: U8 | None = None) -> F32:
         """points: float32 (n, 200, 2) or, with depth, (n, 200, 3), pixels of the frame, one row a track; time: seconds,
-        rising. Returns the filtered points, a new array of the same shape."""
+        rising; luma: uint8 (height, width) of the frame, or None. Returns the filtered points, a new array of the same
+        shape."""
         settings = self._settings
         smooth = points.copy()
         known = [
@@ -55,9 +75,14 @@ class Smoother:
         if known:
             before = np.stack([self._tracks[tracks[i]][1] for i in known])
             elapsed = np.array([time - self._tracks[tracks[i]][0] for i in known], np.float32)
-            smooth[known] = _filtered(before, points[known], elapsed, settings)
+            patches = [self._tracks[tracks[i]][2] for i in known]
+            carried = np.array(
+                [luma is not None and _carry(row, patch, luma) for row, patch in zip(before, patches, strict=True)]
+            )
+            smooth[known] = _filtered(before, points[known], elapsed, carried, settings)
         for i, track in enumerate(tracks):
-            self._tracks[track] = time, smooth[i].copy()
+            patch = None if luma is None else _patch(smooth[i], luma)
+            self._tracks[track] = time, smooth[i].copy(), patch
         return smooth
 
     def keep(self, tracks: Collection[int]) -> None:
@@ -74,9 +99,108 @@ _PARTS = (
 )
 _REST = np.setdiff1d(np.arange(topology.COUNT), np.concatenate(_PARTS))
 
+SIDE = 128
+"""Pixels of a patch's longer side at most."""
 
-def _filtered(before: F32, now: F32, elapsed: F32, settings: SmoothingSettings) -> F32:
-    """One step for n faces at once: (n, 200, d) twice and (n,) seconds → (n, 200, d)."""
+ROOM = 0.1
+"""Around the points, as a share of their extent."""
+
+WINDOW, LEVELS, STEPS = (11, 11), 2, (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 4, 0.02)
+"""Of the optical flow: pixels of the patch, halvings of it, and when it ends."""
+
+FEWEST = 10
+"""Points that must have been found again."""
+
+STRAY = 1.5
+"""Pixels of the patch: where half of the points stray from the similarity by more, it is not believed."""
+
+_FOLLOWED = np.concatenate(
+    [
+        topology.EYE_RIGHT[::4],
+        topology.EYE_LEFT[::4],
+        topology.BROW_RIGHT[::3],
+        topology.BROW_LEFT[::3],
+        topology.LIPS_OUTER[::5],
+        topology.points(168, 197, 5, 1, 2, 98, 327, 50, 280, 151, 104, 333, 9),
+    ]
+)
+_HALF = np.float32(0.5)
+
+
+def _patch(points: F32, luma: U8) -> _Patch | None:
+    """The picture around a face's points (200, d), or None where there is hardly any."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    room = ROOM * (high - low)
+    (x0, y0), (x1, y1) = (low - room).astype(int).tolist(), (high + room).astype(int).tolist()
+    return _cut(luma, max(0, x0), max(0, y0), min(luma.shape[1], x1 + 1), min(luma.shape[0], y1 + 1))
+
+
+def _cut(luma: U8, x0: int, y0: int, x1: int, y1: int) -> _Patch | None:
+    wide, high = x1 - x0, y1 - y0
+    if wide < 16 or high < 16:
+        return None
+    shrink = max(1.0, max(wide, high) / SIDE)
+    part = luma[y0:y1, x0:x1]
+    if shrink > 1:
+        part = np.asarray(cv2.resize(part, (round(wide / shrink), round(high / shrink)), interpolation=cv2.INTER_AREA))
+    return _Patch(part.copy(), x0, y0, x1, y1)
+
+
+def _carry(points: F32, patch: _Patch | None, luma: U8) -> bool:
+    """Move the points (200, d), in place, as the picture moved since the patch was cut.
+
+    False where that cannot be told; then they stay.
+    """
+    if patch is None or patch.x1 > luma.shape[1] or patch.y1 > luma.shape[0]:
+        return False
+    now = _cut(luma, patch.x0, patch.y0, patch.x1, patch.y1)
+    if now is None:
+        return False
+    corner = np.array([patch.x0, patch.y0], np.float32)
+    scale = np.array(patch.luma.shape[::-1], np.float32) / (patch.x1 - patch.x0, patch.y1 - patch.y0)
+    scale = scale.astype(np.float32)
+    # From pixel edges, which points are measured in, to pixel centres, which the flow counts in.
+    place = np.asarray((points[:, :2] - corner) * scale - _HALF, np.float32)
+    start = np.ascontiguousarray(place[_FOLLOWED])
+    end, found, _ = cv2.calcOpticalFlowPyrLK(
+        patch.luma, now.luma, start, np.empty_like(start), winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
+    )
+    good = found[:, 0] > 0
+    if np.count_nonzero(good) < FEWEST:
+        return False
+    turn, shift, stray = _similarity(start[good], np.asarray(end[good], np.float32))
+    if stray > STRAY:
+        return False
+    moved = turn * _complex(place) + shift
+    points[:, :2] = (moved[:, None].view(np.float32) + _HALF) / scale + corner
+    return True
+
+
+def _similarity(start: F32, end: F32) -> tuple[np.complex64, np.complex64, float]:
+    """turn, shift and median distance of end = turn · start + shift, points (n, 2) as complex numbers.
+
+    Iteratively reweighted least squares with Cauchy's weight: lips that move, and a hand, lose theirs.
+    """
+    a, b = _complex(start), _complex(end)
+    weight = np.ones(len(a), np.float32)
+    for last in (False, False, True):
+        total = weight.sum()
+        middle, there = (weight * a).sum() / total, (weight * b).sum() / total
+        da, db = a - middle, b - there
+        turn = (weight * da.conj() * db).sum() / ((weight * np.square(np.abs(da))).sum() + np.float32(1e-6))
+        rest = np.abs(db - turn * da)
+        stray = np.median(rest)
+        if not last:
+            weight = 1 / (1 + np.square(rest / (stray + np.float32(0.02))))
+    return turn, there - turn * middle, float(stray)
+
+
+def _complex(points: F32) -> NDArray[np.complex64]:
+    return np.ascontiguousarray(points, np.float32).view(np.complex64)[:, 0]
+
+
+def _filtered(before: F32, now: F32, elapsed: F32, carried: NDArray[np.bool_], settings: SmoothingSettings) -> F32:
+    """One step for n faces at once: (n, 200, d) twice, (n,) seconds, (n,) whether it was carried → (n, 200, d)."""
     centred = now[:, :, :2] - now[:, :, :2].mean(1, keepdims=True)
     size = np.sqrt((centred**2).sum(2).mean(1)) + 1e-6
     innovation = now - before
@@ -86,8 +210,9 @@ def _filtered(before: F32, now: F32, elapsed: F32, settings: SmoothingSettings) 
     for part in (*_PARTS, _REST):
         distance[:, part] = np.sqrt(np.maximum(squared[:, part].mean(1), whole))[:, None]
     floor = settings.pixels / size[:, None]
-    low, high = settings.noise + floor, settings.sure + floor
+    noise, sure, settle = (np.where(carried, more, 1.0)[:, None] for more in settings.carried)
+    low, high = settings.noise * noise + floor, settings.sure * sure + floor
     ramp = np.clip((distance - low) / (high - low), 0, 1)
-    least = (1 - np.exp(-elapsed / settings.settle))[:, None]
+    least = 1 - np.exp(-elapsed[:, None] / (settings.settle * settle))
     share = least + (1 - least) * ramp * ramp * (3 - 2 * ramp)
     return np.asarray(before + share[:, :, None] * innovation, np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -117,6 +118,40 @@ def test_depth_is_filtered_along(face: np.ndarray) -> None:
     deeper = solid.copy()
     deeper[:, :, 2] += 1
     assert 0 < smoother([1], deeper, 0.04)[0, 0, 2] < 1
+
+
+def picture(at: np.ndarray) -> np.ndarray:
+    """uint8 luma (200, 200): a texture, its corner moved to at (x, y), whole pixels."""
+    rng = np.random.default_rng(3)
+    grey = cv2.GaussianBlur(rng.integers(0, 256, (300, 300)).astype(np.float32), (0, 0), 2)
+    grey = (grey - grey.mean()) * 4 + 128
+    x, y = (int(v) for v in at)
+    return np.clip(grey[60 - y : 260 - y, 60 - x : 260 - x], 0, 255).astype(np.uint8)
+
+
+def test_a_moving_face_is_as_calm_as_a_still_one_where_the_picture_is_given() -> None:
+    rng = np.random.default_rng(2)
+    mean = np.stack(np.meshgrid(np.linspace(50, 110, 20), np.linspace(50, 120, 10)), 2).reshape(-1, 2)
+    path = np.stack([np.arange(40), np.arange(40) // 2], 1)
+    noisy = (mean + path[:, None] + rng.normal(0, 0.4, (40, 200, 2))).astype(np.float32)
+    blind, seeing = Smoother(), Smoother()
+    without = np.stack([blind([1], points[None], i / 25)[0] for i, points in enumerate(noisy)])
+    carried = np.stack([seeing([1], points[None], i / 25, picture(path[i]))[0] for i, points in enumerate(noisy)])
+    assert jitter(carried[10:] - path[10:, None]) < 0.7 * jitter(without[10:] - path[10:, None])
+    assert np.abs((carried - mean - path[:, None]).mean(1))[10:].max() < 0.25
+
+
+def test_another_picture_carries_nothing(face: np.ndarray) -> None:
+    points = (100 + 0.6 * face).astype(np.float32)
+    for other in (
+        np.zeros((200, 200), np.uint8),
+        picture(np.zeros(2))[::-1, ::-1].copy(),
+        np.zeros((90, 90), np.uint8),
+    ):
+        seeing, blind = Smoother(), Smoother()
+        seeing([1], points[None], 0.0, picture(np.zeros(2)))
+        blind([1], points[None], 0.0)
+        np.testing.assert_array_equal(seeing([1], points[None] + 1, 0.04, other), blind([1], points[None] + 1, 0.04))
 
 
 # With the net, on real pictures
