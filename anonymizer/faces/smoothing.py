@@ -133,20 +133,22 @@ def _patch(points: F32, luma: U8) -> _Patch | None:
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     room = ROOM * (high - low)
     (x0, y0), (x1, y1) = (low - room).astype(int).tolist(), (high + room).astype(int).tolist()
-    return _cut(luma, max(0, x0), max(0, y0), min(luma.shape[1], x1 + 1), min(luma.shape[0], y1 + 1))
-
-
-def _cut(luma: U8, x0: int, y0: int, x1: int, y1: int) -> _Patch | None:
+    x0, y0, x1, y1 = max(0, x0), max(0, y0), min(luma.shape[1], x1 + 1), min(luma.shape[0], y1 + 1)
     wide, high = x1 - x0, y1 - y0
     if wide < 16 or high < 16:
         return None
-    # Whole pixels become one, which is many times faster.
+    # Whole pixels become one, which is many times faster than shares of them.
     step = -(-max(wide, high) // SIDE)
-    columns, rows = wide // step, high // step
-    x1, y1 = x0 + columns * step, y0 + rows * step
-    part = luma[y0:y1, x0:x1]
-    small = part.copy() if step == 1 else cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-    return _Patch(np.asarray(small, np.uint8), x0, y0, x1, y1, step)
+    x1, y1 = x0 + wide // step * step, y0 + high // step * step
+    return _Patch(_shrunk(luma[y0:y1, x0:x1], step), x0, y0, x1, y1, step)
+
+
+def _shrunk(part: U8, step: int) -> U8:
+    """A copy of a rectangle of luma, step × step pixels made one."""
+    if step == 1:
+        return part.copy()
+    size = part.shape[1] // step, part.shape[0] // step
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _carry(points: F32, patch: _Patch | None, luma: U8) -> bool:
@@ -156,16 +158,14 @@ def _carry(points: F32, patch: _Patch | None, luma: U8) -> bool:
     """
     if patch is None or patch.x1 > luma.shape[1] or patch.y1 > luma.shape[0]:
         return False
-    now = _cut(luma, patch.x0, patch.y0, patch.x1, patch.y1)
-    if now is None:
-        return False
+    now = _shrunk(luma[patch.y0 : patch.y1, patch.x0 : patch.x1], patch.step)
     corner = np.array([patch.x0, patch.y0], np.float32)
     scale = np.float32(1 / patch.step)
     # From pixel edges, which points are measured in, to pixel centres, which the flow counts in.
     place = np.asarray((points[:, :2] - corner) * scale - _HALF, np.float32)
     start = np.ascontiguousarray(place[_FOLLOWED])
     end, found, _ = cv2.calcOpticalFlowPyrLK(
-        patch.luma, now.luma, start, np.empty_like(start), winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
+        patch.luma, now, start, np.empty_like(start), winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
     )
     good = found[:, 0] > 0
     if np.count_nonzero(good) < FEWEST:

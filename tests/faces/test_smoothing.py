@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anonymizer.faces import topology
@@ -139,6 +139,17 @@ def test_a_moving_face_is_as_calm_as_a_still_one_where_the_picture_is_given() ->
     carried = np.stack([seeing([1], points[None], i / 25, picture(path[i]))[0] for i, points in enumerate(noisy)])
     assert jitter(carried[10:] - path[10:, None]) < 0.7 * jitter(without[10:] - path[10:, None])
     assert np.abs((carried - mean - path[:, None]).mean(1))[10:].max() < 0.25
+
+
+@example(left=-10, top=-10, side=150)
+@given(left=st.floats(-40, 160), top=st.floats(-40, 160), side=st.floats(10, 400))
+def test_any_place_and_size_is_carried_or_left(left: float, top: float, side: float) -> None:
+    points = np.random.default_rng(1).uniform(0, side, (200, 2)).astype(np.float32) + np.float32([left, top])
+    for shown in (200, 129):  # the second one is cut down to the largest patch
+        seeing, luma = Smoother(), picture(np.zeros(2))[:shown, :shown]
+        for time in (0.0, 0.04, 0.08):
+            found = seeing([1], points[None], time, luma)[0]
+            assert np.abs(found - points).max() < 0.5 + 0.03 * side
 
 
 def test_another_picture_carries_nothing(face: np.ndarray) -> None:
