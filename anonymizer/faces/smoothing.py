@@ -100,6 +100,9 @@ _PARTS = (
 )
 _REST = np.setdiff1d(np.arange(topology.COUNT), np.concatenate(_PARTS))
 
+SMALLEST = 40
+"""Pixels of a patch's sides at least: nobody sees smaller faces tremble, and a crowd of them costs too much."""
+
 SIDE = 128
 """Pixels of a patch's longer side at most."""
 
@@ -129,13 +132,13 @@ _HALF = np.float32(0.5)
 
 
 def _patch(points: F32, luma: U8) -> _Patch | None:
-    """The picture around a face's points (200, d), or None where there is hardly any."""
+    """The picture around a face's points (200, d), or None where it is small."""
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     room = ROOM * (high - low)
     (x0, y0), (x1, y1) = (low - room).astype(int).tolist(), (high + room).astype(int).tolist()
     x0, y0, x1, y1 = max(0, x0), max(0, y0), min(luma.shape[1], x1 + 1), min(luma.shape[0], y1 + 1)
     wide, high = x1 - x0, y1 - y0
-    if wide < 16 or high < 16:
+    if min(wide, high) < SMALLEST:
         return None
     # Whole pixels become one, which is many times faster than shares of them.
     step = -(-max(wide, high) // SIDE)
