@@ -103,7 +103,7 @@ _REST = np.setdiff1d(np.arange(topology.COUNT), np.concatenate(_PARTS))
 SMALLEST = 40
 """Pixels of a patch's sides at least: nobody sees smaller faces tremble, and a crowd of them costs too much."""
 
-SIDE = 128
+SIDE = 96
 """Pixels of a patch's longer side at most."""
 
 ROOM = 0.1
