@@ -9,6 +9,9 @@ START = b"\0\0\0\1"
 CAREFUL = 50
 """Access units that have to prove the rule before it is believed: two seconds, so mostly with a key frame."""
 
+MOST = 16 << 20
+"""Bytes that may wait for their picture; a stream that brings more without one is forgotten up to there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -32,6 +35,7 @@ class Assembler:
     def __init__(self, hevc: bool) -> None:
         self._hevc = hevc
         self._parts: list[bytes] = []
+        self._waiting = 0  # bytes
         self._pts: int | None = None
         self._slices, self._key = 0, False
         self._full = 0  # bytes of the largest fragment inside a NAL unit
@@ -53,7 +57,10 @@ class Assembler:
                 units.append(self._take())
         elif (self._claimed or self._given) and (slices or inside):
             self._wrong()
+        if self._waiting + len(fragment) > MOST:
+            self._take()
         self._parts.append(fragment)
+        self._waiting += len(fragment)
         self._pts = pts
         self._key |= key
         self._slices += slices
@@ -74,7 +81,7 @@ class Assembler:
 
     def _take(self) -> Unit:
         unit = Unit(b"".join(self._parts), self._pts, self._key)
-        self._parts, self._slices, self._key, self._claimed = [], 0, False, False
+        self._parts, self._waiting, self._slices, self._key, self._claimed = [], 0, 0, False, False
         return unit
 
     def _slices_of(self, fragment: bytes) -> tuple[int, bool, bool]:

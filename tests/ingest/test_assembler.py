@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anonymizer.ingest.assembler import CAREFUL, START, Assembler, Unit
+from anonymizer.ingest.assembler import CAREFUL, MOST, START, Assembler, Unit
 
 ROOM = 100
 """Bytes of a NAL unit that a packet takes."""
@@ -139,3 +139,14 @@ def test_hevc() -> None:
         assert assembler.push(START + one, 0) == []
     assert assembler.push(START + next_, 3000) == [Unit(joined(key), 0, True)]
     assert assembler.push(START + next_, 6000) == [Unit(START + next_, 3000, False)]
+
+
+def test_what_never_makes_a_picture_is_forgotten() -> None:
+    assembler, junk = Assembler(False), START + nal(6, 1 << 20)
+    waiting = []
+    for at in range(40):
+        assert assembler.push(junk, 3000 * at) == []
+        waiting.append(sum(map(len, assembler._parts)))
+    assert max(waiting) <= MOST
+    (unit,) = [*assembler.push(START + nal(1, 30), 9_000_000), *assembler.push(START + nal(1, 30), 9_003_000)]
+    assert unit.data.endswith(START + nal(1, 30)) and len(unit.data) <= MOST
