@@ -195,6 +195,8 @@ class Track:
 
 LONG = 0.3
 """Seconds over which weak sightings must be spread, to make a face together."""
+OFTEN = 5
+"""Sightings, ``strong`` on the mean, that make a track as certain as a sure one does."""
 VELOCITY_SPAN = 0.5
 """Seconds of sightings from which a velocity is taken."""
 SMOOTHING = 0.3
@@ -334,7 +336,10 @@ class Tracker:
         return long and 0 < self.settings.evidence * passes <= track.total
 
     def _hold(self, track: Track) -> float:
-        return self.settings.hold * (1.0 if track.best >= self.settings.sure else 0.5)
+        """Seconds; all of ``hold`` for what was seen well, or for long: many fair looks are as good as one sure one."""
+        s = self.settings
+        known = track.best >= s.sure or (track.seen >= OFTEN and track.total >= s.strong * track.seen)
+        return s.hold * (1.0 if known else 0.5)
 
     def forget(self, before: float) -> None:
         """Drop what no call of ``faces`` for a time after ``before``, and no later detection, can need."""

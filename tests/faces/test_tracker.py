@@ -48,6 +48,14 @@ def test_interpolates_between_sightings() -> None:
     assert face.seen_at == 0.2
 
 
+@pytest.mark.parametrize(("times", "held"), [(4, False), (5, True)])
+def test_many_fair_sightings_are_as_good_as_a_sure_one(times: int, held: bool) -> None:
+    tracker = Tracker()
+    for i in range(times):
+        tracker.update(i * STEP, found([(200, 150, 30, 0.55)]))
+    assert bool(tracker.faces((times - 1) * STEP + S.hold - 0.01)) is held
+
+
 @settings(deadline=None)
 @given(st.floats(0, 0.25), st.floats(0.8, 0.99), st.integers(1, 12))
 def test_proven_face_is_covered_through_its_hold(after: float, score: float, times: int) -> None:
