@@ -7,8 +7,9 @@
     for done in pipeline.flush():
         encoder.write(done)
 
-Every frame goes in once and comes out once, in order, a look-ahead later. There is no way past ``_finish``: whatever
-fails in it, the picture is covered whole before it is handed on.
+Every frame goes in once and comes out once, in order, a look-ahead later. There is no way past ``finish``: whatever
+fails in it, the picture is covered whole before it is handed on. A live camera's worker calls the two halves of
+``push``, ``find`` and ``finish``, in a thread each.
 """
 
 from __future__ import annotations
@@ -61,14 +62,22 @@ class Pipeline:
 
     def push(self, frame: Frame) -> list[Frame]:
         """Take a decoded frame; returns those that are painted and may be shown, oldest first, none or several."""
-        start = perf_counter()
-        ready = self._finder.push(frame)
-        self.seconds["detect and track"] += perf_counter() - start
-        return [self._finish(one) for one in ready]
+        return [self.finish(one) for one in self.find(frame)]
 
     def flush(self) -> list[Frame]:
         """All frames that still wait, painted. The next frame starts afresh, with new tracks."""
-        return [self._finish(one) for one in self._finder.flush()]
+        return [self.finish(one) for one in self.rest()]
+
+    def find(self, frame: Frame) -> list[Ready]:
+        """Take a decoded frame; returns those whose faces are known, oldest first: each is to be finished in turn."""
+        start = perf_counter()
+        ready = self._finder.push(frame)
+        self.seconds["detect and track"] += perf_counter() - start
+        return ready
+
+    def rest(self) -> list[Ready]:
+        """All frames that still wait, each to be finished. The next frame starts afresh, with new tracks."""
+        return self._finder.flush()
 
     def limit_detector(self, size: int) -> None:
         """Let the detector see at most size pixels of the longer side: the first thing to go in overload."""
@@ -81,7 +90,8 @@ class Pipeline:
         _cover_whole(frame)
         return frame
 
-    def _finish(self, ready: Ready) -> Frame:
+    def finish(self, ready: Ready) -> Frame:
+        """The frame, painted, or covered whole with the reason in ``uncertain``. In the order of ``find``."""
         frame = ready.frame
         frame.uncertain = ready.blind
         if not frame.uncertain:

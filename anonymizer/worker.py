@@ -1,6 +1,7 @@
 """One camera's process: pulls it, anonymises, encodes, and hands access units to the service over its link.
 
-Four threads: one reads the camera, the main one finds faces and paints, one encodes, and one listens to the service.
+Five threads: one reads the camera, the main one finds the faces, one paints, one encodes, and one listens to the
+service.
 The process ends when the service says so or is gone. Whatever is missing or fails, what leaves is anonymised, covered
 whole, or a drawn notice.
 """
@@ -17,6 +18,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from anonymizer.config import Config
 from anonymizer.errors import AnonymizerError
 from anonymizer.events.state import CameraCounters
 from anonymizer.events.tracks import TrackLog, zones_of
+from anonymizer.faces.finder import Ready
 from anonymizer.frame import Frame
 from anonymizer.ingest.camera import CameraLost, keep_streaming
 from anonymizer.ingest.picture import planes_of
@@ -35,6 +38,7 @@ from anonymizer.intake import Connected, Intake
 from anonymizer.link import Kind
 from anonymizer.load import Level, Load
 from anonymizer.outlet import Outlet
+from anonymizer.painter import Painter
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Policy, RuleSet
 from anonymizer.publish.still import jpeg, notice
@@ -76,7 +80,7 @@ def main(spec: Spec, service: socket.socket) -> None:
 
 
 class Worker:
-    """See the module. Everything but listening and encoding happens in ``run``."""
+    """See the module. What the main thread does is in ``run``."""
 
     def __init__(self, spec: Spec, service: socket.socket) -> None:
         self._spec = spec
@@ -97,20 +101,18 @@ class Worker:
         self._pipeline: Pipeline | None = None
         self._pipeline_problem = ""
         self._pipeline_tried = float("-inf")
-        self._tracks = TrackLog(spec.name, str(spec.epoch), zones=zones_of(self._policy.rules, spec.name))
+        tracks = self._tracks = TrackLog(spec.name, str(spec.epoch), zones=zones_of(self._policy.rules, spec.name))
         self._load = Load()
         self._level_before = Level.FULL
         self._skipped = self._dropped_before = 0
         self._counters = CameraCounters()
         self._outlet = Outlet(camera, self._outbox, self._counters)
+        self._painter = Painter(self._outlet, tracks, self._outbox, self._counters)
         self._delay = self._config.faces.lookahead + 0.2
         self._size = 1280, 720
-        self._shown: Frame | None = None
         self._online, self._loss = False, "connecting"
-        self._last_picture = self._last_notice = self._last_state = self._last_trim = float("-inf")
+        self._last_notice = self._last_state = self._last_trim = float("-inf")
         self._last_frame_time: float | None = None
-        self._faces = 0
-        self._covered: tuple[float, str] = (float("-inf"), "")
         self._still_wanted = False
         self._audio: dict[str, Any] | None = None
 
@@ -129,7 +131,7 @@ class Worker:
             self._step()
             self._tell()
             self._outbox.flush()
-        self._finish()
+        self._end()
 
     def _open_vault(self) -> VaultWriter | None:
         """Seals the camera's own packets in this process: none leaves it otherwise."""
@@ -204,7 +206,7 @@ class Worker:
         elif isinstance(item, CameraLost):
             self._lost(item)
         now = time.monotonic()
-        if now - self._last_picture > _PATIENCE and now - self._last_notice > 1 / _NOTICE_RATE:
+        if now - self._painter.served > _PATIENCE and now - self._last_notice > 1 / _NOTICE_RATE:
             self._show_notice(now)
 
     def _lost(self, error: CameraLost) -> None:
@@ -212,11 +214,8 @@ class Worker:
             self._notice("warning", str(error))
         self._online, self._loss = False, error.loss.value
         if self._pipeline is not None:
-            self._serve(self._pipeline.flush())
-        for event in self._tracks.flush():
-            self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
-        self._faces = 0
-        self._outlet.silence()
+            self._finish(self._pipeline, self._pipeline.rest())
+        self._painter.lost()
 
     # The way of a frame
 
@@ -233,10 +232,11 @@ class Worker:
         if self._load.level is Level.HALF_RATE and frame.index % 2:
             self._skipped += 1
             return
-        self._serve(self._anonymised(frame))
+        self._anonymise(frame)
+        worked = max(time.monotonic() - began, self._painter.seconds)
         dropped = self._intake.dropped
         interval *= 2 if self._load.level is Level.HALF_RATE else 1
-        level = self._load.note(time.monotonic(), time.monotonic() - began, interval, dropped > self._dropped_before)
+        level = self._load.note(time.monotonic(), worked, interval, dropped > self._dropped_before)
         self._dropped_before = dropped
         if level is not self._level_before and self._pipeline is not None:
             self._level_before = level
@@ -245,17 +245,22 @@ class Worker:
             self._pipeline.replacing = level < Level.NO_REPLACEMENT
             self._notice("warning", level.meaning or "no longer overloaded")
 
-    def _anonymised(self, frame: Frame) -> list[Frame]:
-        """The frames that may be shown now: anonymised, or covered whole with the reason said in them."""
+    def _anonymise(self, frame: Frame) -> None:
+        """Hand on the frames whose faces are known now, or this one to be covered whole with the reason said in it."""
         problem = "" if self._order.rules is not None else "the rules cannot be read"
         stages = self._stages()
         if stages is None:
-            return [Pipeline.covered(frame, problem or self._pipeline_problem)]
-        if self._load.level is Level.COVERED:
+            problem = problem or self._pipeline_problem
+        elif self._load.level is Level.COVERED:
             problem = problem or Level.COVERED.meaning
+        if stages is not None:
+            self._finish(stages, stages.rest() if problem else stages.find(frame))
         if problem:
-            return [*stages.flush(), Pipeline.covered(frame, problem)]
-        return stages.push(frame)
+            self._painter.frame(partial(Pipeline.covered, frame, problem))
+
+    def _finish(self, stages: Pipeline, found: list[Ready]) -> None:
+        for one in found:
+            self._painter.frame(partial(stages.finish, one))
 
     def _stages(self) -> Pipeline | None:
         """The pipeline; while it cannot be built, it is tried again now and then, and frames are covered whole."""
@@ -274,34 +279,21 @@ class Worker:
                 self._pipeline_problem = str(error)
         return self._pipeline
 
-    def _serve(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            if frame.uncertain:
-                self._counters.frames_covered += 1
-                self._covered = time.monotonic(), frame.uncertain
-            self._faces = len(frame.faces)
-            for event in self._tracks.push(frame, frame.wall):
-                self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
-            self._outlet.frame(frame)
-            self._shown = frame
-            self._last_picture = time.monotonic()
-
     def _show_notice(self, now: float) -> None:
         """A drawn picture instead of silence: recorders and players stay connected, and people know."""
         self._last_notice = now
         why = "switched off" if not self._order.enabled else self._loss or "no picture yet"
         utc = time.time() - self._delay  # or the camera's pictures, which waited, would come out of order
         picture = notice(*self._size, self._spec.name, ["camera unavailable", why], utc)
-        self._shown = None
-        self._outlet.notice(picture, utc)
-        self._outlet.silence()
+        self._painter.notice(picture, utc)
 
     # What goes out beside the pictures
 
     def _tell(self) -> None:
         if self._still_wanted:
             self._still_wanted = False
-            planes = None if self._shown is None else self._shown.planes
+            shown = self._painter.shown
+            planes = None if shown is None else shown.planes
             if planes is None:
                 planes = planes_of(
                     notice(*self._size, self._spec.name, ["camera unavailable", self._loss], time.time())
@@ -318,7 +310,8 @@ class Worker:
     def _state(self, now: float) -> dict[str, Any]:
         utc = time.time()
         recent = [t for t in tuple(self._outlet.served) if t > utc - 2]
-        covered = self._covered[1] if now - self._covered[0] < _DEGRADED_FOR else ""
+        covered_at, covered = self._painter.covered
+        covered = covered if now - covered_at < _DEGRADED_FOR else ""
         reason = covered or self._load.level.meaning
         latencies = tuple(self._outlet.latencies)
         counters = self._counters
@@ -327,7 +320,8 @@ class Worker:
         counters.queue_drops = self._outbox.dropped
         if self._pipeline is not None:
             counters.detector_seconds = self._pipeline.seconds["detect and track"]
-        streaming = self._online and now - self._last_picture < 2
+        shown = self._painter.shown
+        streaming = self._online and now - self._painter.served < 2
         return {
             "state": {
                 "online": self._online,
@@ -336,24 +330,22 @@ class Worker:
                 "reason": reason or self._loss,
                 "fps": len(recent) / 2,
                 "latency_ms": 1000 * statistics.median(latencies) if latencies else 0.0,
-                "faces": self._faces if streaming else 0,
+                "faces": self._painter.faces if streaming else 0,
             },
             "counters": counters.to_json(),
             "size": list(self._size),
-            "clock": self._shown.clock if self._shown is not None else "",
+            "clock": shown.clock if shown is not None else "",
             "audio": self._audio,
         }
 
     def _notice(self, level: str, text: str) -> None:
         self._outbox.put(link.encode_json(Kind.NOTICE, {"level": level, "text": text}))
 
-    def _finish(self) -> None:
+    def _end(self) -> None:
         """Serve what waits, say what ended, and give the service a moment to take it."""
         if self._pipeline is not None and self._order.enabled:
-            self._serve(self._pipeline.flush())
-        self._outlet.close()
-        for event in self._tracks.flush():
-            self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
+            self._finish(self._pipeline, self._pipeline.rest())
+        self._painter.close()
         if self._vault is not None:
             self._vault.close()
         deadline = time.monotonic() + 2
