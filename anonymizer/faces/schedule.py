@@ -34,7 +34,7 @@ class ScheduleSettings:
     switched: then everything that was known is in doubt, and the whole picture is looked at.
     """
 
-    interval: float = 0.14
+    interval: float = 0.16
     still: float = 0.2
     size: int = 960
     first_size: int = 1920

@@ -179,6 +179,7 @@ class Track:
         margin = settings.margin + (settings.faint if self.best < settings.start else 0.0)
         if not self.first <= time <= self.last:
             speed = math.hypot(*(self.leaving if time > self.last else self.entering)) / math.sqrt(width * height)
+            speed = max(speed, WALKING) if self.last - self.first <= BRIEF else speed
         grown = margin + (settings.growth + 0.25 * speed) * self.gap(time)
         factor = 1 + 2 * min(grown, max(settings.most, margin))
         return x - width * factor / 2, y - height * factor / 2, width * factor, height * factor
@@ -195,6 +196,9 @@ class Track:
 
 LONG = 0.3
 """Seconds over which weak sightings must be spread, to make a face together."""
+BRIEF, WALKING = 0.1, 1.5
+"""A face whose sightings span at most BRIEF seconds is taken to move at least at WALKING face sizes a second: its
+velocity is not known yet."""
 OFTEN = 5
 """Sightings, ``strong`` on the mean, that make a track as certain as a sure one does."""
 VELOCITY_SPAN = 0.5
