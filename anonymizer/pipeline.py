@@ -8,8 +8,8 @@
         encoder.write(done)
 
 Every frame goes in once and comes out once, in order, a look-ahead later. There is no way past ``finish``: whatever
-fails in it, the picture is covered whole before it is handed on. A live camera's worker calls the two halves of
-``push``, ``find`` and ``finish``, in a thread each.
+fails before it or in it, the picture is covered whole there. A live camera's worker calls the three parts of ``push``,
+``find``, ``locate`` and ``finish``, in a thread each.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Pipeline:
         self._cast = cast
         self.replacing = True
         """Whether faces that the policy wants replaced are; False covers them solid, which is stronger and cheaper."""
+        self.newcomers: int | None = None
+        """As for ``paint``: a live camera's worker has no time to look for many identities at once."""
         self.recognition: Recognition | None = None
         """Who tells the policy of enrolled people; None where no rule asks."""
         self._smoother = Smoother()
@@ -62,21 +64,21 @@ class Pipeline:
 
     def push(self, frame: Frame) -> list[Frame]:
         """Take a decoded frame; returns those that are painted and may be shown, oldest first, none or several."""
-        return [self.finish(one) for one in self.find(frame)]
+        return [self.finish(self.locate(one)) for one in self.find(frame)]
 
     def flush(self) -> list[Frame]:
         """All frames that still wait, painted. The next frame starts afresh, with new tracks."""
-        return [self.finish(one) for one in self.rest()]
+        return [self.finish(self.locate(one)) for one in self.rest()]
 
     def find(self, frame: Frame) -> list[Ready]:
-        """Take a decoded frame; returns those whose faces are known, oldest first: each is to be finished in turn."""
+        """Take a decoded frame; returns those whose faces are known, oldest first, for ``locate``."""
         start = perf_counter()
         ready = self._finder.push(frame)
         self.seconds["detect and track"] += perf_counter() - start
         return ready
 
     def rest(self) -> list[Ready]:
-        """All frames that still wait, each to be finished. The next frame starts afresh, with new tracks."""
+        """All frames that still wait, for ``locate``. The next frame starts afresh, with new tracks."""
         return self._finder.flush()
 
     def limit_detector(self, size: int) -> None:
@@ -90,8 +92,20 @@ class Pipeline:
         _cover_whole(frame)
         return frame
 
+    def locate(self, ready: Ready) -> Ready:
+        """Find the landmarks of a frame's faces, in the order of ``find``; for ``finish``, blind where that failed."""
+        start = perf_counter()
+        try:
+            if not ready.blind:
+                self._locate(ready.frame)
+        except Exception as error:
+            log.exception("landmarks failed, and the frame is covered whole")
+            ready = ready._replace(blind=f"landmarks failed: {error}")
+        self.seconds["landmarks"] += perf_counter() - start
+        return ready
+
     def finish(self, ready: Ready) -> Frame:
-        """The frame, painted, or covered whole with the reason in ``uncertain``. In the order of ``find``."""
+        """The frame, painted, or covered whole with the reason in ``uncertain``. In the order of ``locate``."""
         frame = ready.frame
         frame.uncertain = ready.blind
         if not frame.uncertain:
@@ -106,10 +120,8 @@ class Pipeline:
 
     def _decide_and_paint(self, frame: Frame) -> None:
         start = perf_counter()
-        self._locate(frame)
         if self.recognition is not None:
             self.recognition.look(frame, self.policy)
-        located = perf_counter()
         verdict = self.policy.decide(frame)
         for doubt in verdict.doubts:
             log.warning("rules could not be applied, and the default was: %s", doubt)
@@ -122,13 +134,12 @@ class Pipeline:
             planes = _edit(frame)
             cast = self._cast.scene(frame, verdict)
             swapper = self._swapper if self.replacing else None
-            for one in paint(planes, frame.faces, swapper, cast, frame.time):
+            for one in paint(planes, frame.faces, swapper, cast, frame.time, self.newcomers):
                 if one.error is not None:
                     log.warning("a face is covered instead of replaced: %s", one.reason)
             for outline in verdict.masks:
                 cover.polygon(planes, np.array(outline) * (planes.width, planes.height))
-        self.seconds["landmarks"] += located - start
-        self.seconds["decide"] += decided - located
+        self.seconds["decide"] += decided - start
         self.seconds["paint"] += perf_counter() - decided
 
     def _locate(self, frame: Frame) -> None:

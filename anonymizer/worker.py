@@ -1,7 +1,7 @@
 """One camera's process: pulls it, anonymises, encodes, and hands access units to the service over its link.
 
-Five threads: one reads the camera, the main one finds the faces, one paints, one encodes, and one listens to the
-service.
+A thread each reads the camera, finds the faces (the main one), finds their landmarks, paints, encodes, and listens to
+the service.
 The process ends when the service says so or is gone. Whatever is missing or fails, what leaves is anonymised, covered
 whole, or a drawn notice.
 """
@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,7 @@ _PATIENCE = 1.0  # seconds without a picture after which the notice is shown
 _STATE_EVERY = 1.0
 _RETRY_MODELS = 10.0
 _TRIM_EVERY = 60.0
+_NEWCOMERS = 1  # a frame: to choose an identity takes as long as there is between two frames
 _DEGRADED_FOR = 2.0  # seconds for which a covered frame is told
 
 
@@ -256,11 +256,11 @@ class Worker:
         if stages is not None:
             self._finish(stages, stages.rest() if problem else stages.find(frame))
         if problem:
-            self._painter.frame(partial(Pipeline.covered, frame, problem))
+            self._painter.cover(frame, problem)
 
     def _finish(self, stages: Pipeline, found: list[Ready]) -> None:
         for one in found:
-            self._painter.frame(partial(stages.finish, one))
+            self._painter.frame(stages, one)
 
     def _stages(self) -> Pipeline | None:
         """The pipeline; while it cannot be built, it is tried again now and then, and frames are covered whole."""
@@ -271,6 +271,7 @@ class Worker:
                 self._pipeline = assembly.pipeline(
                     self._config, self._policy, camera=self._spec.name, epoch=self._spec.epoch
                 )
+                self._pipeline.newcomers = _NEWCOMERS
                 self._pipeline_problem = ""
                 self._recognise(self._pipeline)
             except AnonymizerError as error:

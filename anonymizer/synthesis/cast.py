@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from anonymizer.frame import Face, Frame
 from anonymizer.policy import Decision, Scope, Verdict
 from anonymizer.synthesis import bank
 from anonymizer.synthesis.bank import Bank, Identity, Part
 
+RETRIES = 8
+"""Other identities tried for a face before the fairest is taken."""
+
 _REMEMBERED = 256
 _IN_VIEW = 32
+
+
+@dataclass(slots=True)
+class _Search:
+    """For a track's identity. tried: how many others it was given; left: how many of them are still to be tried in this
+    round; best: the least alike of those that were fair in it, and how alike."""
+
+    tried: int = 0
+    left: int = RETRIES
+    best: tuple[float, Identity] | None = None
 
 
 class Cast:
@@ -24,7 +38,7 @@ class Cast:
         self._camera = camera
         self._epoch = epoch
         self._chosen: OrderedDict[tuple[Part, ...], Identity] = OrderedDict()
-        self._tries: dict[int, int] = {}
+        self._searches: dict[int, _Search] = {}
         self._passed: dict[int, int] = {}
 
     def scene(self, frame: Frame, verdict: Verdict) -> Scene:
@@ -51,27 +65,54 @@ class Cast:
             return bank.enrolled(decision.member, period)
         return bank.track(self._camera, self._epoch, track)
 
-    def another(self, track: int) -> None:
-        """Draw the track's identity anew: the next one that its scope gives."""
+    def another(self, track: int) -> bool:
+        """Draw the track's identity anew, the next one that its scope gives; False where enough were tried."""
+        search = self._search(track)
+        if not search.left:
+            return False
+        search.tried += 1
+        search.left -= 1
         scope = bank.track(self._camera, self._epoch, track)
-        self._tries[track] = self._tries.get(track, 0) + 1
-        drawn = self._bank.distinct(*scope, f"another {self._tries[track]}", beside=self._in_view())
+        drawn = self._bank.distinct(*scope, f"another {search.tried}", beside=self._in_view())
         self._choose(scope, drawn)
         self._passed.pop(track, None)
+        return True
 
-    def show(self, scope: tuple[Part, ...], identity: Identity) -> None:
-        """Show the identity in the scope from now on, where that is a track's; others have theirs for good."""
-        if scope[0] == "track":
-            self._choose(scope, identity)
+    def fair(self, track: int, identity: Identity, alike: float) -> None:
+        """The identity may be shown on the track if no other is less alike."""
+        search = self._search(track)
+        if search.best is None or alike < search.best[0]:
+            search.best = alike, identity
+
+    def fairest(self, track: int, index: int) -> bool:
+        """Once enough were tried, show the fairest from frame number index on; False before, or where none was fair."""
+        search = self._search(track)
+        if search.left:
+            return False
+        if search.best is None:
+            search.left = RETRIES
+            return False
+        self._choose(bank.track(self._camera, self._epoch, track), search.best[1])
+        self.passed(track, index)
+        return True
 
     def passed(self, track: int, index: int) -> None:
         """In frame number index the track's identity was found unlike the face."""
         self._passed[track] = index
+        if track in self._searches:
+            self._searches[track].left, self._searches[track].best = RETRIES, None
+
+    def tried(self, track: int) -> int:
+        """How many others the track was given."""
+        return self._searches[track].tried if track in self._searches else 0
 
     def since(self, track: int, index: int) -> int | None:
         """How many frames before number index the track's identity last passed; None where it never did."""
         last = self._passed.get(track)
         return None if last is None else index - last
+
+    def _search(self, track: int) -> _Search:
+        return self._searches.setdefault(track, _Search())
 
     def _in_view(self) -> list[bytes]:
         return [identity.key for identity in list(self._chosen.values())[-_IN_VIEW:]]
@@ -81,7 +122,7 @@ class Cast:
         self._chosen.move_to_end(scope)
         if len(self._chosen) > _REMEMBERED:
             self._chosen.popitem(last=False)
-        for kept in (self._tries, self._passed):
+        for kept in (self._searches, self._passed):
             while len(kept) > _REMEMBERED:
                 del kept[next(iter(kept))]
         return identity
@@ -99,17 +140,21 @@ class Scene:
     def __call__(self, face: Face) -> Identity:
         return self._cast.identity(face.track, self._decisions[face.track], self._wall)
 
-    def another(self, face: Face) -> bool:
-        scope = self._cast.scope(face.track, self._decisions[face.track], self._wall)
-        if scope[0] != "track":  # everyone's, or a member's: it must not change for one face
-            return False
-        self._cast.another(face.track)
-        return True
+    def free(self, face: Face) -> bool:
+        # Everyone's identity, or a member's, must not change for one face.
+        return self._cast.scope(face.track, self._decisions[face.track], self._wall)[0] == "track"
 
-    def show(self, face: Face, identity: Identity) -> None:
-        scope = self._cast.scope(face.track, self._decisions[face.track], self._wall)
-        self._cast.show(scope, identity)
-        self._cast.passed(face.track, self._index)
+    def another(self, face: Face) -> bool:
+        return self.free(face) and self._cast.another(face.track)
+
+    def fair(self, face: Face, alike: float) -> None:
+        self._cast.fair(face.track, self(face), alike)
+
+    def fairest(self, face: Face) -> bool:
+        return self._cast.fairest(face.track, self._index)
+
+    def tried(self, face: Face) -> int:
+        return self._cast.tried(face.track)
 
     def since(self, face: Face) -> int | None:
         return self._cast.since(face.track, self._index)

@@ -12,6 +12,7 @@ import numpy as np
 from anonymizer.frame import Box, Face, Planes
 from anonymizer.synthesis import blend, cover
 from anonymizer.synthesis.bank import Identity
+from anonymizer.synthesis.cast import RETRIES
 from anonymizer.synthesis.likeness import likeness
 from anonymizer.synthesis.swapper import Drawing, Order, Swapper
 
@@ -40,8 +41,8 @@ brightness is a thin mask."""
 COMPARED = 4
 """A face is compared until its identity passes, and then in every so many frames."""
 
-RETRIES = 8
-"""Other identities tried for a face before it is covered solid."""
+TRIES = 2
+"""Other identities tried in a frame where the number of newcomers is limited."""
 
 SAME = 0.55
 """Two boxes to be replaced that overlap by more (intersection over union) are one face, drawn once."""
@@ -54,12 +55,25 @@ class Casting(Protocol):
         """The identity of a face's track."""
         ...
 
-    def another(self, face: Face) -> bool:
-        """Give the face's track another identity from now on; False where its scope has only one."""
+    def free(self, face: Face) -> bool:
+        """Whether the face's track may be given another identity; else its scope has only one."""
         ...
 
-    def show(self, face: Face, identity: Identity) -> None:
-        """Give the face's track one of those it had before; it was found unlike the face in this frame."""
+    def another(self, face: Face) -> bool:
+        """Give the face's track another identity from now on; False where ``RETRIES`` were tried, or none is free."""
+        ...
+
+    def fair(self, face: Face, alike: float) -> None:
+        """The track's identity may be shown if no other is less alike."""
+        ...
+
+    def fairest(self, face: Face) -> bool:
+        """Once ``RETRIES`` were tried: give the track the least alike of the fair ones, which counts as passed. False
+        where others are still to be tried, or none was fair; those are tried anew."""
+        ...
+
+    def tried(self, face: Face) -> int:
+        """How many others the face's track was given."""
         ...
 
     def since(self, face: Face) -> int | None:
@@ -80,19 +94,27 @@ class Fallback:
     error: Exception | None = None
 
 
-def paint(planes: Planes, faces: Sequence[Face], swapper: Swapper | None, cast: Casting, time: float) -> list[Fallback]:
+def paint(
+    planes: Planes,
+    faces: Sequence[Face],
+    swapper: Swapper | None,
+    cast: Casting,
+    time: float,
+    newcomers: int | None = None,
+) -> list[Fallback]:
     """Paint the frame's faces on its planes, in place, and set their ``method`` and ``painted``.
 
     Each face's ``action`` says what happens: ``keep`` leaves it, ``replace`` draws the face of cast(face) over it
     (another one where that is too like the face under it), the others are those of COVERS; anything else counts as
     ``solid``. All replacements are drawn from the untouched picture, then weaker covers are painted, replacements laid
     over, stronger covers last, so that where faces overlap both stay hidden. What a drawing leaves bare of a face's box
-    is blurred. time: seconds on the camera's clock. No exception of the swapper leaves: its face is covered solid and
-    the reason returned.
+    is blurred. time: seconds on the camera's clock. newcomers: most faces for which an identity is looked for, by
+    ``TRIES`` others a frame, since that takes many times as long as to draw one that was found; they are covered solid
+    until it is. No exception of the swapper leaves: its face is covered solid and the reason returned.
     """
     methods = {id(face): face.action if face.action in ("keep", "replace", *COVERS) else "solid" for face in faces}
     wanted = [face for face in faces if methods[id(face)] == "replace"]
-    drawings, fallbacks, twins = _draw(planes, wanted, swapper, cast, time)
+    drawings, fallbacks, twins = _draw(planes, wanted, swapper, cast, time, newcomers)
     for face in wanted:
         if id(face) not in drawings and id(face) not in twins:
             methods[id(face)] = "solid"
@@ -129,7 +151,7 @@ class _Placed:
 
 
 def _draw(
-    planes: Planes, faces: Sequence[Face], swapper: Swapper | None, cast: Casting, time: float
+    planes: Planes, faces: Sequence[Face], swapper: Swapper | None, cast: Casting, time: float, newcomers: int | None
 ) -> tuple[dict[int, _Placed], list[Fallback], dict[int, Face]]:
     """Drawings by the face's id; what is to be covered instead; and faces that the drawing of another one hides."""
     if swapper is None:
@@ -144,42 +166,56 @@ def _draw(
         else:
             twins[id(face)] = twin
     drawings: dict[int, _Placed] = {}
-    fallbacks: list[Fallback] = []
+    waiting = [] if newcomers is None else _newcomers(single, swapper, cast)[newcomers:]
+    fallbacks = [Fallback(face.track, _UNCHOSEN) for face in waiting]
+    single = [face for face in single if not any(face is other for other in waiting)]
     results = _attempt(planes, single, swapper, cast, time)
-    fair: dict[int, tuple[_Fair, Identity]] = {}
-    for left in range(RETRIES, -1, -1):
-        for i, result in enumerate(results):
-            if isinstance(result, _Fair) and (i not in fair or result.alike < fair[i][0].alike):
-                fair[i] = result, cast(single[i])
-        wrong = [i for i, result in enumerate(results) if isinstance(result, _Fair) or result == _TOO_ALIKE]
-        wrong = [i for i in wrong if cast.another(single[i])] if left else []
-        if not wrong:
+    for left in range(RETRIES if newcomers is None else TRIES, -1, -1):
+        wrong = [i for i, result in enumerate(results) if result == _TOO_ALIKE or isinstance(result, _Fair)][:newcomers]
+        for i in wrong:
+            if isinstance(fair := results[i], _Fair):
+                cast.fair(single[i], fair.alike)
+        again = [i for i in wrong if left and cast.another(single[i])] or [i for i in wrong if cast.fairest(single[i])]
+        if not again:
             break
-        for i, result in zip(wrong, _attempt(planes, [single[i] for i in wrong], swapper, cast, time), strict=True):
+        for i, result in zip(again, _attempt(planes, [single[i] for i in again], swapper, cast, time), strict=True):
             results[i] = result
-    for i, (face, result) in enumerate(zip(single, results, strict=True)):
+    for face, result in zip(single, results, strict=True):
         if isinstance(result, _Placed):
             drawings[id(face)] = result
-        elif i in fair:
-            best, identity = fair[i]
-            cast.show(face, identity)
-            drawings[id(face)] = best.placed
         elif isinstance(result, Exception):
             fallbacks.append(Fallback(face.track, f"not drawn: {type(result).__name__}: {result}", result))
-        elif isinstance(result, str):
-            fallbacks.append(Fallback(face.track, result))
+        else:
+            fallbacks.append(Fallback(face.track, _UNCHOSEN if isinstance(result, _Fair) else result))
     return drawings, fallbacks, {key: twin for key, twin in twins.items() if id(twin) in drawings}
+
+
+def _newcomers(faces: Sequence[Face], swapper: Swapper, cast: Casting) -> list[Face]:
+    """Faces that can be drawn and whose identity is still to be found. Those that were given fewest come first, nobody
+    waits for a face that everybody is too like; but what was begun is ended."""
+
+    def fit(face: Face) -> bool:
+        try:
+            return cast.since(face) is None and not swapper.refusal(face)
+        except Exception:  # told when it is to be drawn
+            return True
+
+    def turn(face: Face) -> tuple[int, int]:
+        rounds, begun = divmod(cast.tried(face), RETRIES)
+        return rounds, -begun
+
+    return sorted(filter(fit, faces), key=turn)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fair:
     """A drawing that may be shown if no other is less alike."""
 
-    placed: _Placed
     alike: float
 
 
 _TOO_ALIKE = "every face tried was too like the one under it"
+_UNCHOSEN = "its face is still to be chosen"
 
 
 def _attempt(
@@ -240,8 +276,8 @@ def _placed(
     alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
     if alike > (ALIKE if since is None else STILL_ALIKE) or (alike > DIM and changed < UNCHANGED):
         return _TOO_ALIKE
-    if since is None and alike > UNLIKE:
-        return _Fair(placed, alike)
+    if since is None and alike > UNLIKE and cast.free(face):
+        return _Fair(alike)
     cast.passed(face)
     return placed
 

@@ -60,8 +60,8 @@ def test_the_whole_box_is_painted_and_reported(name: str, box: Box, margin: floa
     assert painted[0] <= x0 + 1 and painted[0] + painted[2] >= x1 - 1
     assert painted[1] <= y0 + 1 and painted[1] + painted[3] >= y1 - 1
     inside = planes.y[y0:y1, x0:x1] != before.y[y0:y1, x0:x1]
-    # A covered pixel keeps its value by chance only.
-    assert inside.mean() > 0.9
+    # A covered pixel keeps its value by chance only: one in many, but of 20 now and then two.
+    assert np.count_nonzero(~inside) <= 2 + 0.05 * inside.size
 
 
 @pytest.mark.parametrize("margin", MARGINS)

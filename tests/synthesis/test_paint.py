@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from anonymizer.frame import Face, Planes
 from anonymizer.synthesis.bank import Identity
+from anonymizer.synthesis.cast import RETRIES
 from anonymizer.synthesis.embedded import EmbeddedSwapper
-from anonymizer.synthesis.paint import RETRIES, paint
+from anonymizer.synthesis.paint import TRIES, paint
 from anonymizer.synthesis.swapper import Drawing, Order
 from tests.synthesis.heads import bank, face_of, head, likeness, noise, person
 
@@ -18,12 +20,14 @@ from tests.synthesis.heads import bank, face_of, head, likeness, noise, person
 class Flat:
     """Draws one grey over the whole box; ``broken``: tracks for which it does something else."""
 
-    def __init__(self, broken: dict[int, Callable[[Order], Drawing]] | None = None, refused: str = "") -> None:
-        self.broken, self.refused = broken or {}, refused
+    def __init__(
+        self, broken: dict[int, Callable[[Order], Drawing]] | None = None, refused: str = "", unfit: int = -1
+    ) -> None:
+        self.broken, self.refused, self.unfit = broken or {}, refused, unfit
         self.drawn: list[list[int]] = []
 
     def refusal(self, face: Face) -> str:
-        return self.refused
+        return "unfit" if face.track == self.unfit else self.refused
 
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         x, y, w, h = face.box
@@ -73,21 +77,34 @@ class Anyone:
     """Person 1 for everybody, the next one where another is asked for."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.left = 0, RETRIES
+        self.best: tuple[float, Identity] | None = None
         self.shown: Identity | None = None
 
     def __call__(self, face: Face) -> Identity:
-        return person(1 + self.asked)
+        return self.shown or person(1 + self.asked)
 
-    def another(self, face: Face) -> bool:
-        self.asked += 1
+    def free(self, face: Face) -> bool:
         return True
 
-    def show(self, face: Face, identity: Identity) -> None:
-        self.shown = identity
+    def another(self, face: Face) -> bool:
+        self.asked += self.left > 0
+        self.left -= 1
+        return self.left >= 0
+
+    def fair(self, face: Face, alike: float) -> None:
+        if self.best is None or alike < self.best[0]:
+            self.best = alike, self(face)
+
+    def fairest(self, face: Face) -> bool:
+        self.shown = None if self.best is None or self.left > 0 else self.best[1]
+        return self.shown is not None
+
+    def tried(self, face: Face) -> int:
+        return 0
 
     def since(self, face: Face) -> int | None:
-        return None
+        return None if self.shown is None else 0
 
     def passed(self, face: Face) -> None:
         pass
@@ -271,6 +288,41 @@ def test_a_face_that_everybody_is_too_like_is_covered() -> None:
     (fallback,) = paint(planes, [one], Flat({1: same}), cast, 0.0)
     assert "too like" in fallback.reason and one.method == "solid" and cast.asked == RETRIES
     assert len(np.unique(planes.y[25:75, 25:75])) == 1
+
+
+class Each(Anyone):
+    """Knows how often each track was given another, and when one passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries: Counter[int] = Counter()
+        self.found: set[int] = set()
+
+    def another(self, face: Face) -> bool:
+        self.tries[face.track] += 1
+        self.asked += 1
+        return True
+
+    def tried(self, face: Face) -> int:
+        return self.tries[face.track]
+
+    def since(self, face: Face) -> int | None:
+        return 0 if face.track in self.found else None
+
+    def passed(self, face: Face) -> None:
+        self.found.add(face.track)
+
+
+def test_of_many_new_faces_one_is_given_an_identity_in_a_frame_and_the_others_are_covered() -> None:
+    """The first cannot be drawn, the second is like everybody, and nobody waits for them."""
+    cast, swapper, methods = Each(), Flat({1: same}, unfit=0), []
+    for _ in range(RETRIES // TRIES + 2):
+        faces = [face(track, (20 + 60 * track, 20, 50, 50)) for track in (0, 1, 2, 3)]
+        fallbacks = paint(noise(300, 100), faces, swapper, cast, 0.0, newcomers=1)
+        methods.append("".join("x" if one.method == "replace" else "." for one in faces))
+        assert all(one.method == "solid" for one in faces if one.track in {fallback.track for fallback in fallbacks})
+    assert methods == ["....", "....", "....", "....", "..x.", "..xx"]
+    assert max(map(len, swapper.drawn)) <= 2 + 1
 
 
 @pytest.mark.parametrize("action", ["replace", "solid", "pixelate", "blur", "silhouette"])
