@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from anonymizer.frame import Box, Face, Planes
+from anonymizer.frame import F32, Box, Face, Planes
 from anonymizer.synthesis import blend, cover
 from anonymizer.synthesis.bank import Identity
 from anonymizer.synthesis.cast import RETRIES
@@ -23,6 +24,10 @@ COVERS: dict[str, Callable[[Planes, Box, float], Box | None]] = {
     "silhouette": cover.silhouette,
 }
 
+_INSTEAD = "solid instead"
+"""Of a face that was to be replaced and is not. It lies under the drawings of others, which hide it as well, and not
+over them: what was no face, a hand, would hide half of one."""
+
 ENOUGH = 0.8
 """A drawing hides at least this share of the face's box, or the whole box is blurred under it."""
 
@@ -35,8 +40,9 @@ and the least alike is taken if it is below the second. The third holds once an 
 that it does not change without need."""
 
 DIM, UNCHANGED = 0.5, 0.58
+STILL_DIM, STILL_UNCHANGED = 0.56, 0.55
 """Nor may it be more like the face than DIM while less than UNCHANGED of the pixels changed: a face of the same
-brightness is a thin mask."""
+brightness is a thin mask. The others hold once an identity has been shown on a track."""
 
 COMPARED = 4
 """A face is compared until its identity passes, and then in every so many frames."""
@@ -46,6 +52,10 @@ TRIES = 2
 
 SAME = 0.55
 """Two boxes to be replaced that overlap by more (intersection over union) are one face, drawn once."""
+
+NEAR = 0.3
+"""So are two faces whose landmarks lie nearer to each other than this share of their height: the net sees the one in
+front in both boxes. The one whose box they fit less is covered under the drawing."""
 
 
 class Casting(Protocol):
@@ -110,30 +120,32 @@ def paint(
     over, stronger covers last, so that where faces overlap both stay hidden. What a drawing leaves bare of a face's box
     is blurred. time: seconds on the camera's clock. newcomers: most faces for which an identity is looked for, by
     ``TRIES`` others a frame, since that takes many times as long as to draw one that was found; they are covered solid
-    until it is. No exception of the swapper leaves: its face is covered solid and the reason returned.
+    until it is. No exception of the swapper leaves: its face is covered solid, under the drawings of its neighbours,
+    and the reason returned.
     """
     methods = {id(face): face.action if face.action in ("keep", "replace", *COVERS) else "solid" for face in faces}
     wanted = [face for face in faces if methods[id(face)] == "replace"]
     drawings, fallbacks, twins = _draw(planes, wanted, swapper, cast, time, newcomers)
     for face in wanted:
         if id(face) not in drawings and id(face) not in twins:
-            methods[id(face)] = "solid"
+            methods[id(face)] = _INSTEAD
 
     # Whoever stands lower in the picture is nearer, and hides those behind.
     by_depth = sorted(faces, key=lambda face: face.box[1] + face.box[3])
-    for method in ("blur", "pixelate", "replace", "solid", "silhouette"):
+    for method in ("blur", "pixelate", _INSTEAD, "replace", "solid", "silhouette"):
         for face in by_depth:
             if methods[id(face)] != method:
                 continue
             if method != "replace":
-                face.painted = COVERS[method](planes, face.box, face.margin)
+                hide = COVERS["solid" if method == _INSTEAD else method]
+                face.painted = hide(planes, face.box, face.margin)
             elif id(face) in drawings:
                 placed = drawings[id(face)]
                 under = None if placed.enough else cover.blur(planes, face.seen or face.box, 0.0)
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
                 face.painted = _union(placed.painted, under)
     for face in faces:
-        face.method = methods[id(face)]
+        face.method = "solid" if methods[id(face)] == _INSTEAD else methods[id(face)]
         if id(face) in twins:
             face.painted = twins[id(face)].painted
     return fallbacks
@@ -166,9 +178,12 @@ def _draw(
         else:
             twins[id(face)] = twin
     drawings: dict[int, _Placed] = {}
+    borrowed = [face for face in single if any(_borrows(face, other) for other in single)]
+    single = _without(single, borrowed)
     waiting = [] if newcomers is None else _newcomers(single, swapper, cast)[newcomers:]
-    fallbacks = [Fallback(face.track, _UNCHOSEN) for face in waiting]
-    single = [face for face in single if not any(face is other for other in waiting)]
+    single = _without(single, waiting)
+    fallbacks = [Fallback(face.track, _BORROWED) for face in borrowed]
+    fallbacks += [Fallback(face.track, _UNCHOSEN) for face in waiting]
     results = _attempt(planes, single, swapper, cast, time)
     for left in range(RETRIES if newcomers is None else TRIES, -1, -1):
         wrong = [i for i, result in enumerate(results) if result == _TOO_ALIKE or isinstance(result, _Fair)][:newcomers]
@@ -216,6 +231,7 @@ class _Fair:
 
 _TOO_ALIKE = "every face tried was too like the one under it"
 _UNCHOSEN = "its face is still to be chosen"
+_BORROWED = "landmarks of another face"
 
 
 def _attempt(
@@ -274,7 +290,8 @@ def _placed(
         return placed
     inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
     alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
-    if alike > (ALIKE if since is None else STILL_ALIKE) or (alike > DIM and changed < UNCHANGED):
+    most, dim, unchanged = (ALIKE, DIM, UNCHANGED) if since is None else (STILL_ALIKE, STILL_DIM, STILL_UNCHANGED)
+    if alike > most or (alike > dim and changed < unchanged):
         return _TOO_ALIKE
     if since is None and alike > UNLIKE and cast.free(face):
         return _Fair(alike)
@@ -306,6 +323,26 @@ def _share(box: Box, hidden: Box | None, planes: Planes) -> float:
         return 0.0
     a, b, c, d = hidden
     return max(0.0, min(right, a + c) - max(left, a)) * max(0.0, min(bottom, b + d) - max(top, b)) / area
+
+
+def _without(faces: list[Face], others: list[Face]) -> list[Face]:
+    return [face for face in faces if not any(face is other for other in others)]
+
+
+def _borrows(face: Face, other: Face) -> bool:
+    """Whether the face's landmarks are the other's."""
+    if face is other or face.landmarks is None or other.landmarks is None:
+        return False
+    a, b = _extent(face.landmarks), _extent(other.landmarks)
+    apart = math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)
+    mine, others = (_iou(one.seen or one.box, where) for one, where in ((face, a), (other, b)))
+    return apart < NEAR * min(a[3], b[3]) and (mine, -face.track) < (others, -other.track)
+
+
+def _extent(landmarks: F32) -> Box:
+    """The rectangle around points (n, 2)."""
+    (left, top), (right, bottom) = landmarks.min(0).tolist(), landmarks.max(0).tolist()
+    return left, top, right - left, bottom - top
 
 
 def _iou(a: Box, b: Box) -> float:

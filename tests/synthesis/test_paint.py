@@ -198,6 +198,27 @@ def test_where_faces_overlap_stronger_covers_lie_above_and_none_shows_through() 
     assert (planes.y[20:70, 20:90] != before.y[20:70, 20:90]).mean() > 0.95
 
 
+def test_a_face_that_cannot_be_replaced_is_hidden_under_its_neighbours_drawing() -> None:
+    planes = noise(200, 100)
+    faces = [face(1, (20, 20, 50, 50)), face(2, (50, 30, 40, 40))]
+    paint(planes, faces, Flat({2: raises}), anyone, 0.0)
+    assert [f.method for f in faces] == ["replace", "solid"]
+    assert (planes.y[20:70, 20:70] == 120).all()
+    assert len(np.unique(planes.y[30:70, 70:90])) == 1
+
+
+def test_a_face_that_has_the_landmarks_of_another_is_covered_and_not_drawn() -> None:
+    points = np.random.default_rng(0).uniform(0, 40, (200, 2)).astype(np.float32)
+    faces = [face(1, (46, 20, 40, 40)), face(2, (22, 20, 40, 40)), face(3, (130, 20, 40, 40))]
+    for one, at in zip(faces, ((24, 21), (22, 20), (130, 20)), strict=True):
+        one.landmarks = points + np.array(at, np.float32)
+    planes, swapper = noise(200, 100), Flat()
+    (fallback,) = paint(planes, faces, swapper, anyone, 0.0)
+    assert fallback.track == 1 and swapper.drawn == [[2, 3]]
+    assert [f.method for f in faces] == ["solid", "replace", "replace"]
+    assert (planes.y[20:60, 22:62] == 140).all() and len(np.unique(planes.y[20:60, 62:86])) == 1
+
+
 def test_all_faces_are_drawn_from_the_untouched_picture() -> None:
     seen: list[np.ndarray] = []
 
@@ -260,6 +281,18 @@ def test_a_face_half_like_the_one_under_it_must_be_of_another_brightness() -> No
 
         one = face(1, (20, 20, 60, 60))
         paint(planes, [one], Flat({1: alike}), Anyone(), 0.0)
+        assert one.method == method
+
+
+@pytest.mark.parametrize("found", [(0.53, 0.4), (0.7, 0.56), (0.7, 0.9)])
+def test_an_identity_that_is_shown_is_kept_where_a_new_one_would_not_be_taken(
+    found: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anonymizer.synthesis.paint.likeness", lambda *_: found)
+    cast = Once()
+    for cast.frame, cast.at, method in ((0, -1, "solid"), (8, 0, "replace"), (16, -1, "solid")):
+        one = face(1, (20, 20, 60, 60))
+        paint(noise(100, 100), [one], Flat(), cast, 0.0)
         assert one.method == method
 
 
