@@ -36,9 +36,9 @@ class Settings:
     taken: share of the face's own proportions that is removed; given: how much of the identity's is put in; tone: by
     how many grey levels skin is lighter or darker than the original's; which of both, the identity says.
 
-    A face is covered instead if it is less than ``smallest`` pixels high, turned by more than ``yaw`` degrees, or if
-    the landmark net is less sure than ``presence``. memory: seconds after which a track's light is forgotten; tracks:
-    how many are remembered.
+    A face is covered instead if it is less than ``smallest`` pixels high, turned by more than ``yaw`` degrees (the
+    second ones where it was drawn just before), or if the landmark net is less sure than ``presence``. memory: seconds
+    after which a track's light is forgotten; tracks: how many are remembered.
     """
 
     side: int = 176
@@ -46,7 +46,7 @@ class Settings:
     given: float = 0.5
     tone: float = 22.0
     smallest: float = 18.0
-    yaw: float = 52.0
+    yaw: tuple[float, float] = (50.0, 55.0)
     presence: float = 0.5
     memory: float = 1.0
     tracks: int = 256
@@ -138,7 +138,7 @@ class EmbeddedSwapper:
             return "landmarks are not numbers"
         if not face.presence >= self.settings.presence:
             return f"presence {face.presence:.2f}"
-        if face.pose is not None and not abs(face.pose[0]) <= self.settings.yaw:
+        if face.pose is not None and not abs(face.pose[0]) <= self.settings.yaw[self._memory.lately(face.track)]:
             return f"yaw {face.pose[0]:.0f}°"
         left, top, right, bottom = _extent(face.landmarks)
         wide, tall = right - left, bottom - top

@@ -22,6 +22,9 @@ SHARPNESS = 0.4
 EVERY = 0.1
 """Seconds after which sharpness is measured again."""
 
+LATELY = 0.2
+"""Seconds before the newest trace within which a track counts as drawn lately."""
+
 
 @dataclass(slots=True)
 class Trace:
@@ -46,6 +49,7 @@ class Memory:
 
     def __init__(self, gap: float, size: int) -> None:
         self._gap, self._size = gap, size
+        self._newest = 0.0
         self._traces: OrderedDict[Key, tuple[float, Trace]] = OrderedDict()
         self._sharpness: OrderedDict[Key, tuple[float, Sharpness]] = OrderedDict()
 
@@ -60,7 +64,12 @@ class Memory:
             for name, constant in TIMES.items():
                 setattr(found, name, _between(getattr(old, name), getattr(found, name), time - before[0], constant))
         _keep(self._traces, key, (time, found), self._size)
+        self._newest = time
         return found
+
+    def lately(self, track: int) -> bool:
+        """Whether the track was drawn a moment ago, as whoever."""
+        return any(key[0] == track and self._newest - at <= LATELY for key, (at, _) in self._traces.items())
 
     def known(self, key: Key, time: float) -> Sharpness | None:
         """The track's sharpness, or None where it must be measured."""

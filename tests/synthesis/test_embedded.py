@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import cv2
@@ -201,6 +202,19 @@ def test_refusals() -> None:
     wild.presence, wild.pose = float("nan"), (float("nan"), 0.0, 0.0)
     reasons = [swapper.refusal(face) for face in (small, unsure, turned, blind, broken, beside, wild)]
     assert all(reasons) and len(set(reasons)) == len(reasons)
+
+
+def test_a_face_that_is_drawn_may_turn_a_little_further_before_it_is_covered() -> None:
+    crop, landmarks = head(120)
+    swapper = EmbeddedSwapper(bank().model)
+    turned, further = face_of(landmarks), face_of(landmarks)
+    turned.pose, further.pose = (-53.0, 0.0, 0.0), (57.0, 0.0, 0.0)
+    assert "yaw" in swapper.refusal(turned)
+    order = Order(crop, landmarks, None, bank().identity("a"), turned.track)
+    swapper.draw([order], 1.0)
+    assert swapper.refusal(turned) == "" and "yaw" in swapper.refusal(further)
+    swapper.draw([dataclasses.replace(order, track=turned.track + 1)], 1.5)
+    assert "yaw" in swapper.refusal(turned)
 
 
 def test_no_faces_no_drawings() -> None:
