@@ -22,8 +22,8 @@ from anonymizer.redact import Summary
 SOLID = load("default: solid", "f")
 SMALLEST = 15
 """Pixels of height from which on a face is asked for."""
-SHARE = 0.6
-"""Of the box: visors shadow the upper third of most of these faces, and only what is below can be seen at all."""
+SHARE = 0.8
+"""Of the box, as everywhere else."""
 KEYS: dict[str, dict[int, Box]] = {
     "opel driver": {0: (863, 324, 15, 22), 15: (912, 363, 17, 22), 30: (971, 420, 18, 23), 45: (1039, 490, 20, 26),
                     60: (1116, 573, 24, 30)},
@@ -123,7 +123,7 @@ def test_drivers_are_covered(shared: Path, tmp_path: Path, mode: str) -> None:
     summary, boxes = redacted(source, tmp_path, *MODES[mode])
     found = coverage(range(70), boxes)
     assert len(found) == 8
-    assert min(found.values()) >= 0.94, found
+    assert min(found.values()) >= 0.95, found
     assert summary.copied_gops == 0
     area = sum(width * height for faces in boxes.values() for _, _, width, height in faces) / summary.frames
     assert area < 0.04 * 1280 * 720  # not by covering much
@@ -138,14 +138,13 @@ def test_without_evidence_they_are_not(shared: Path, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("mode", "hardest"), [("copy", 0.8), ("thorough", 0.85)])
-def test_all_drivers_are_covered(shared: Path, tmp_path: Path, mode: str, hardest: float) -> None:
-    """The Golf's driver is all shadow, but for the chin above a white collar: the one who is not always covered."""
+@pytest.mark.parametrize("mode", list(MODES))
+def test_all_drivers_are_covered(shared: Path, tmp_path: Path, mode: str) -> None:
+    """The Golf's driver too, who is all shadow but for the chin above a white collar."""
     summary, boxes = redacted(shared / "footage" / "video" / "cars.mp4", tmp_path, *MODES[mode])
     found = coverage(range(268), boxes)
     assert len(found) == 10 and summary.copied_gops == 0
-    assert found.pop("golf driver") >= hardest
-    assert min(found.values()) >= 0.85, found
+    assert min(found.values()) >= 0.95, found
 
 
 def profiles(shared: Path, folder: Path, source: Path, copy: bool, step: int) -> None:

@@ -21,6 +21,9 @@ LARGEST = 28
 CLOSER = 1.3
 """Mean score that makes a face of faint boxes, as a multiple of the faintest's, where they are looked at again closer:
 among the faint boxes of a crowd there is more that is nothing."""
+FAINT = 0.1, 0.5, 0.1
+"""As ``TrackerSettings.faint``. Most above: a visor, a cap or the roof shades the upper half of such a face, and the
+detector frames the chin and mouth that it sees."""
 THOROUGH = 0.06
 """As ``LookSettings.faint``, for thorough mode: its two looks at a frame find more of what is nothing."""
 OWN = "face_detector"
@@ -75,9 +78,9 @@ class Glancing:
 
 
 def tracking(detector: Detector, faint: float, closer: bool = False) -> TrackerSettings:
-    """Boxes from faint on make a face together; no margin is added to those that are sure.
+    """Boxes from faint on make a face together; the surer a face, the smaller its margin.
 
     What is to be covered beyond the face is the policy's to say: the tracker adds only what it does not know.
     """
     low = faint * (OWN_SHARE if detector.name == OWN else 1.0)
-    return TrackerSettings(margin=0.0, low=low, evidence=CLOSER * low if closer else low)
+    return TrackerSettings(margin=0.0, low=low, evidence=CLOSER * low if closer else low, faint=FAINT)

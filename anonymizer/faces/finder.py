@@ -67,7 +67,7 @@ class Finder:
         self, detector: Detector, settings: FinderSettings | None = None, second: Detector | None = None
     ) -> None:
         self.settings = settings or FinderSettings()
-        self._glancing = Glancing(detector)
+        self._glancing = Glancing(detector) if self.settings.by_need else None
         self._detectors = [detector, *([second] if second and self.settings.thorough else [])]
         self._tracker = Tracker(self.settings.tracker)
         self._schedule: Schedule | None = None
@@ -130,8 +130,10 @@ class Finder:
             else:
                 plan = schedule.plan(frame.time, frame.planes.y, self._wishes(frame.time))
             if plan.whole:
-                by_need = self.settings.by_need
-                found = self._by_need(frame, schedule, plan.whole) if by_need else self._whole(frame.planes, plan.whole)
+                if self._glancing:
+                    found = self._by_need(frame, self._glancing, schedule, plan.whole)
+                else:
+                    found = self._whole(frame.planes, plan.whole)
                 self._tracker.update(frame.time, found)
                 self._last_good = frame.time
             elif plan.regions:
@@ -153,11 +155,11 @@ class Finder:
             found += [d.detect([mirror], low)[0].mirrored(size[0]) for d in self._detectors]
         return suppress(joined(found)).mapped(scale)
 
-    def _by_need(self, frame: Frame, schedule: Schedule, size: tuple[int, int]) -> Detections:
+    def _by_need(self, frame: Frame, glancing: Glancing, schedule: Schedule, size: tuple[int, int]) -> Detections:
         """A glance at the whole picture, a look, and a closer look, each where the one before gives reason to."""
         low = self.settings.tracker.low
         scale = self._size[0] / size[0], self._size[1] / size[1]
-        found = self._glancing.detect(frame.planes, size, low).mapped(scale)
+        found = glancing.detect(frame.planes, size, low).mapped(scale)
         if size[0] >= self._size[0]:
             return found
         largest = LARGEST * scale[0]

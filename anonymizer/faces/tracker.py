@@ -47,8 +47,9 @@ class TrackerSettings:
     most: the largest share added on each side.
     refuted_by: passes without it for each pass with it that end a track never seen well.
     evidence: mean score of the passes since its first sighting, each without it counting 0, that makes a face of a
-    track whose scores never reached ``start``; 0 where no number of weak sightings does. faint: share of the box's size
-    added on each side of such a face, whose boxes are only about right.
+    track whose scores never reached ``start``; 0 where no number of weak sightings does.
+    faint: shares of the box's width added on both sides, and of its height above and below, where the face is as faint
+    as ``low``: such boxes are only about right. The better it is seen, the less; from ``sure`` on nothing.
     """
 
     low: float = 0.25
@@ -63,7 +64,7 @@ class TrackerSettings:
     most: float = 0.6
     refuted_by: int = 2
     evidence: float = 0.0
-    faint: float = 0.15
+    faint: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 State = tuple[float, float, float, float]
@@ -173,16 +174,23 @@ class Track:
 
     def box_at(self, time: float, settings: TrackerSettings) -> Box:
         """What to cover at ``time``: the face and a margin, which grows with the time to the nearest sighting, and
-        the more so the faster the face moves."""
+        the more so the faster the face moves; and the fainter the face, the larger."""
         x, y, width, height = self.state_at(time)
         speed = 0.0
-        margin = settings.margin + (settings.faint if self.best < settings.start else 0.0)
         if not self.first <= time <= self.last:
             speed = math.hypot(*(self.leaving if time > self.last else self.entering)) / math.sqrt(width * height)
             speed = max(speed, WALKING) if self.last - self.first <= BRIEF else speed
-        grown = margin + (settings.growth + 0.25 * speed) * self.gap(time)
-        factor = 1 + 2 * min(grown, max(settings.most, margin))
-        return x - width * factor / 2, y - height * factor / 2, width * factor, height * factor
+        grown = (settings.growth + 0.25 * speed) * self.gap(time)
+        doubt = (settings.sure - self._clear(time)) / (settings.sure - settings.low)
+        margins = (settings.margin + max(0.0, doubt) * share for share in settings.faint)
+        beside, above, below = (min(margin + grown, max(settings.most, margin)) for margin in margins)
+        left, top = x - width * (0.5 + beside), y - height * (0.5 + above)
+        return left, top, width * (1 + 2 * beside), height * (1 + above + below)
+
+    def _clear(self, time: float) -> float:
+        """Mean score of the sightings near ``time``."""
+        near = [s.score for s in self.sightings if abs(s.time - time) <= VELOCITY_SPAN]
+        return sum(near) / len(near) if near else self.total / self.seen
 
     def points_at(self, time: float) -> F32:
         """Where the five points are at ``time``: float32 (5, 2)."""
@@ -287,8 +295,7 @@ class Tracker:
         shown = [
             t
             for t in self.tracks
-            if (t.best >= s.start or t.evident)
-            and t.first - (s.backfill if self._proven(t) else 0) <= time <= t.last + self._hold(t)
+            if (t.best >= s.start or t.evident) and t.first - self._before(t) <= time <= t.last + self._hold(t)
         ]
         boxes = np.array([t.box_at(time, s) for t in shown]).reshape(-1, 4)
         guessed = np.array([t.gap(time) > 0.25 for t in shown], bool)
@@ -344,6 +351,12 @@ class Tracker:
         s = self.settings
         known = track.best >= s.sure or (track.seen >= OFTEN and track.total >= s.strong * track.seen)
         return s.hold * (1.0 if known else 0.5)
+
+    def _before(self, track: Track) -> float:
+        """Seconds; what is faint was there before its first sighting for as long as it is held after its last."""
+        if self._proven(track):
+            return self.settings.backfill
+        return self._hold(track) if track.evident else 0.0
 
     def forget(self, before: float) -> None:
         """Drop what no call of ``faces`` for a time after ``before``, and no later detection, can need."""

@@ -243,7 +243,7 @@ def test_restart_gives_new_numbers() -> None:
     assert [f.track for f in tracker.faces(0.0)] == [2]
 
 
-FAINT = TrackerSettings(low=0.05, evidence=0.05)
+FAINT = TrackerSettings(low=0.05, evidence=0.05, faint=(0.1, 0.5, 0.2))
 
 
 def faintly(seen: Sequence[bool], settings: TrackerSettings = FAINT, score: float = 0.1) -> Tracker:
@@ -259,11 +259,23 @@ def test_what_is_faint_counts_once_it_is_evident() -> None:
     tracker = faintly([True] * 12)
     for i in range(12):
         assert hidden(box(100 + 4 * i, 80, 16), tracker.faces(i / 25)) == pytest.approx(1)
-    (face,) = tracker.faces(6 / 25)
-    assert face.box[2] == pytest.approx(16 * (1 + 2 * (FAINT.margin + FAINT.faint)), rel=0.02)
     for seen in ([True], [True] * 6, [True, False, False] * 8):
         assert not faintly(seen).faces(0.0) and not faintly(seen).faces((len(seen) - 1) / 25)
     assert len(faintly([True, True, False] * 5).faces(0.4)) == 1
+
+
+@pytest.mark.parametrize(("score", "share"), [(0.05, 1.0), (0.425, 0.5), (0.8, 0.0), (1.0, 0.0)])
+def test_the_fainter_the_larger(score: float, share: float) -> None:
+    (face,) = faintly([True] * 12, score=score).faces(6 / 25)
+    beside, above, below = (FAINT.margin + share * part for part in FAINT.faint)
+    side = 16 * (0.5 + beside), 16 * (0.5 + above), 16 * (1 + 2 * beside), 16 * (1 + above + below)
+    assert face.box == pytest.approx((124 - side[0], 80 - side[1], *side[2:]), abs=0.01)
+
+
+def test_what_is_faint_was_there_before_as_long_as_it_is_held_after() -> None:
+    tracker = faintly([False] * 10 + [True] * 15)
+    covered = [at for at in range(35) if hidden(box(100 + 4 * at, 80, 16), tracker.faces(at / 25)) > 0.99]
+    assert covered == list(range(10 - 3, 25 + 3))
 
 
 def test_what_is_faint_counts_for_nothing_without_evidence() -> None:
