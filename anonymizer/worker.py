@@ -52,7 +52,7 @@ _NOTICE_RATE = 5.0  # pictures a second while there is none from the camera
 _PATIENCE = 1.0  # seconds without a picture after which the notice is shown
 _STATE_EVERY = 1.0
 _RETRY_MODELS = 10.0
-_TRIM_EVERY = 60.0
+_TRIM_EVERY = 20.0
 _NEWCOMERS = 1  # a frame: to choose an identity takes as long as there is between two frames
 _DEGRADED_FOR = 2.0  # seconds for which a covered frame is told
 
