@@ -15,9 +15,10 @@ T = TypeVar("T")
 Key = tuple[int, bytes]
 """A track and the key of the identity it is shown with."""
 
-TIMES = {"gain": 0.12, "chroma": 0.12, "own": 1.0}
+TIMES = {"gain": 0.12, "chroma": 0.12, "own": 4.0}
 SHARPNESS = 0.4
-"""Time constants in seconds: light follows quickly, proportions hardly change."""
+"""Time constants in seconds: light follows quickly. Proportions do not change: what seems to is the face's play, which
+is not to be taken out with them."""
 
 EVERY = 0.1
 """Seconds after which sharpness is measured again."""
