@@ -328,7 +328,7 @@ class Worker:
                 "online": self._online,
                 "protected": True,
                 "degraded": bool(reason),
-                "reason": reason or self._loss,
+                "reason": self._loss or reason,
                 "fps": len(recent) / 2,
                 "latency_ms": 1000 * statistics.median(latencies) if latencies else 0.0,
                 "faces": self._painter.faces if streaming else 0,

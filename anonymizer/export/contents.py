@@ -108,16 +108,20 @@ class Redaction:
     subject: bool = False
 
 
+How = Literal["blanked", "away", "thinned", "reduced"]
+
+
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """Pictures in which everything was hidden. how: blanked (covered whole), held (the picture before was shown on),
-    dropped."""
+    """A time in which the picture was not what it usually is. how: blanked (covered whole), away (a notice instead of a
+    picture), thinned (every second picture left out), reduced (faces hidden with less effort). frames: how many
+    pictures; None where they were not counted."""
 
     video: str
     start: Moment
     stop: Moment
-    frames: int
-    how: Literal["blanked", "held", "dropped"]
+    frames: int | None
+    how: How
     reason: str
 
 

@@ -6,21 +6,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from anonymizer.config import Config
 from anonymizer.export import particulars, redraw
-from anonymizer.export.contents import Clock, Covered, Gap, Redaction, Sound, Source, Video
+from anonymizer.export.contents import Clock, Covered, Gap, How, Redaction, Sound, Source, Video
 from anonymizer.export.deliver import Made
 from anonymizer.export.job import Job
 from anonymizer.export.join import join
 from anonymizer.export.marks import Mark
+from anonymizer.load import Level
 from anonymizer.record import audit
 from anonymizer.record.catalogue import Catalogue, File, Track
 from anonymizer.statedir import StateDir
 
-_DEGRADED = ("picture degraded", "camera away")  # what the service tells the audit of
-_AROUND = 60.0  # seconds: the service tells what lasts once a minute
+_AWAY, _DEGRADED = "camera away", "picture degraded"  # what the service tells the audit of
+_STATE_EVERY = 1.0  # seconds between two looks of the service at a camera's state
+_LESS: dict[str, How] = {
+    Level.SMALL_DETECTOR.meaning: "reduced",
+    Level.NO_REPLACEMENT.meaning: "reduced",
+    Level.HALF_RATE.meaning: "thinned",
+}
+"""What overload does, short of covering the picture whole."""
 
 Progress = Callable[[str, float], None]
 """Told what is done, and which share of it, 0 to 1."""
@@ -90,17 +97,25 @@ def _redaction(video: Video, track: Track) -> Redaction:
 
 
 def _covered(state: StateDir, video: Video) -> list[Covered]:
-    """What the audit says of moments in which the camera's picture was covered whole or held."""
-    found = []
+    """What the audit says of times in which the camera's picture was covered whole, absent or made with less effort.
+
+    The service tells of such a time when it begins, and once a minute from when to when it has lasted.
+    """
+    lasted: dict[tuple[str, str, float], float] = {}
+    newest = 0.0
     for entry in audit.entries(state.path):
-        if entry.kind not in _DEGRADED or entry.said.get("camera") != video.camera:
-            continue
-        times = [_seconds(str(entry.said.get(name) or entry.time)) for name in ("first", "last")]
-        if times[0] < video.stop and times[1] > video.start - _AROUND:
-            count = int(entry.said.get("times", 0)) + 1
-            how: Literal["blanked", "held"] = "blanked" if entry.kind == "picture degraded" else "held"
-            reason = str(entry.said.get("reason", ""))
-            found.append(Covered(video.name, times[0], times[1], count, how, reason))
+        newest = _seconds(entry.time)
+        if entry.kind in (_AWAY, _DEGRADED) and entry.said.get("camera") == video.camera:
+            first, last = (_seconds(str(entry.said.get(name) or entry.time)) for name in ("first", "last"))
+            key = entry.kind, str(entry.said.get("reason", "")), first
+            lasted[key] = max(last, lasted.get(key, first))
+    found = []
+    for (kind, reason, first), told in sorted(lasted.items(), key=lambda one: one[0][2]):
+        last = newest if told == first and newest < first + audit.TOGETHER else told  # it may be going on
+        if first < video.stop and last + _STATE_EVERY > video.start:
+            start, stop = max(first, video.start), min(max(last, video.start), video.stop)
+            how: How = "away" if kind == _AWAY else _LESS.get(reason, "blanked")
+            found.append(Covered(video.name, start, stop, None, how, reason))
     return found
 
 

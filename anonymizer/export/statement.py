@@ -37,8 +37,9 @@ _METHODS = {
 }
 _HOW = {
     "blanked": "the whole picture was covered",
-    "held": "the picture before was shown on",
-    "dropped": "pictures were left out",
+    "away": "no picture came from the camera, a notice was shown",
+    "thinned": "every second picture was left out",
+    "reduced": "faces were looked for in a smaller picture, or covered instead of replaced",
 }
 _SOUND = {"removed": "The sound was removed", "kept": "The sound was kept", "none": "There was no sound"}
 _CLOCKS = {
@@ -175,9 +176,9 @@ def _hidden(contents: Contents) -> Section:
     else:
         blocks.append("No face was found.")
     if contents.covered:
-        blocks.append("Where the software could not be sure of a whole picture:")
+        blocks.append("When the software could not be sure of a whole picture, or did less than it usually does:")
         covered = (
-            (one.video, exact(one.start, one.stop), str(one.frames), _HOW[one.how], one.reason)
+            (one.video, exact(one.start, one.stop), _count(one.frames), _HOW[one.how], one.reason)
             for one in contents.covered
         )
         blocks += _by_video(contents, ("Video", "Time (UTC)", "Pictures", "What was done", "Why"), covered)
@@ -193,6 +194,10 @@ def _by_video(contents: Contents, head: tuple[str, ...], rows: Iterable[tuple[st
 def _done(one: Redaction) -> str:
     said = _METHODS.get(one.method, one.method)
     return f"{said} (the person who asks)" if one.subject else said
+
+
+def _count(pictures: int | None) -> str:
+    return "not counted" if pictures is None else str(pictures)
 
 
 def _doubts(contents: Contents) -> Section:

@@ -37,7 +37,8 @@ LONGEST = 1 << 20
 _SAID = 64 << 10  # bytes of an entry's particulars from ``note``
 _WAITING = 10_000  # entries that may wait for the disk
 _RETRY = 2.0
-_TOGETHER = 60.0  # seconds over which equal things are told once
+TOGETHER = 60.0
+"""Seconds over which equal things are told once."""
 
 Said = tuple[float, str, dict[str, Any]]
 
@@ -239,7 +240,7 @@ class Audit:
                 repeat.times += 1
                 repeat.last = now
                 return
-            self._repeats[key] = _Repeat(kind, said, time.monotonic() + _TOGETHER, now, now)
+            self._repeats[key] = _Repeat(kind, said, time.monotonic() + TOGETHER, now, now)
             if len(self._repeats) > 1000:
                 self._tell(self._repeats.popitem(last=False)[1])
             self._put((now, kind, said))

@@ -7,6 +7,7 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from anonymizer import config
 from anonymizer.errors import ConfigError
@@ -282,11 +283,9 @@ def _holds(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    kind = "fragment" if given.originals else "segment"
+    kind: Literal["segment", "fragment"] = "fragment" if given.originals else "segment"
     with Catalogue(_state(given).path) as catalogue:
-        for file in catalogue.files(
-            "fragment" if given.originals else "segment", given.camera, given.start, given.stop
-        ):
+        for file in catalogue.files(kind, given.camera, given.start, given.stop):
             healed = " healed" if file.healed else ""
             times = f"{label.utc(file.start)} to {label.utc(file.stop)} ({file.clock})"
             print(f"{file.camera} {times} {file.bytes} bytes {file.frames} pictures {file.sha256}{healed} {file.path}")

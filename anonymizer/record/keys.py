@@ -108,8 +108,8 @@ def create_officer(path: Path, state: StateDir) -> str:
 def create_vault(folder: Path, officers: Sequence[str], threshold: int) -> str:
     """A vault key whose private half exists only as shares, each sealed to one officer's public key; the public key.
 
-    Writes share-1.age … into the folder, whole or not at all. ConfigError for a recipient that is none, a threshold
-    out of range, or a file that is there.
+    Writes share-1.age … into the folder, which is made; all of them or none. ConfigError for a recipient that is none,
+    a threshold out of range, or a file that is there.
     """
     recipients = [recipient(text) for text in officers]
     if len(set(officers)) < len(officers):
@@ -117,6 +117,10 @@ def create_vault(folder: Path, officers: Sequence[str], threshold: int) -> str:
     identity = Identity.generate()
     words = shares.split(identity, threshold, len(officers))
     written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}") from error
     try:
         for number, (share, officer) in enumerate(zip(words, recipients, strict=True), 1):
             path = folder / f"share-{number}.age"
@@ -180,15 +184,20 @@ def backup(state: StateDir, path: Path, recipients: Sequence[str]) -> list[str]:
 
 
 def _create(path: Path, data: bytes) -> None:
-    """Write a new file that only its owner may read."""
+    """Write a new file that only its owner may read, whole or not at all."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise ConfigError(f"{path} is there already; nothing was written") from error
     except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 

@@ -30,7 +30,7 @@ def join(words: Sequence[str]) -> Identity:
     try:
         parsed = [Share.from_mnemonic(text) for text in words]
         if parsed and len({share.index for share in parsed}) < parsed[0].member_threshold:
-            raise ConfigError(f"{parsed[0].member_threshold} different shares are due, {len(set(words))} are given")
+            raise ConfigError(f"{parsed[0].member_threshold} different shares are due, not {len(set(words))}")
         return _identity(combine_mnemonics(words))
     except MnemonicError as error:
         raise ConfigError(f"these shares give no key: {error}") from error

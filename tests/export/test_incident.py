@@ -4,16 +4,20 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import pytest
 from pyrage.x25519 import Identity
 
 from anonymizer.config import Config
-from anonymizer.export import particulars
+from anonymizer.export import incident, particulars
 from anonymizer.export.job import Job
 from anonymizer.export.join import join, runs
+from anonymizer.load import Level
 from anonymizer.record import audit, label, mp4
 from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.statedir import StateDir
@@ -90,7 +94,19 @@ def test_an_incident_is_exported_whole_and_told_before(
 ) -> None:
     files = scene.recorded(state, tmp_path / "recordings")
     log = audit.AuditFile(state)
-    log.append((WALL + 5, "picture degraded", {"camera": "gate", "reason": "overloaded"}))
+    smaller, half = Level.SMALL_DETECTOR.meaning, Level.HALF_RATE.meaning
+    for at, kind, reason, last in (
+        (-30, "picture degraded", "long before", -20),
+        (-3, "camera away", "connecting", 2),
+        (5, "picture degraded", smaller, 9),
+        (6, "picture degraded", "no detection for 0.2 s", 6),
+        (7, "picture degraded", half, 7),
+    ):
+        said = {"camera": "gate", "reason": reason}
+        log.append((WALL + at, kind, said))
+        if last > at:
+            told = {"first": label.utc(WALL + at), "last": label.utc(WALL + last), "times": 2}
+            log.append((WALL + last, kind, said | told))
     target, officer = tmp_path / "c1.zip", Identity.generate()
     words = scene.arguments(tmp_path, "incident", target, "--camera", "gate", *times(1, 20))
     assert scene.run(words) == 0
@@ -101,8 +117,15 @@ def test_an_incident_is_exported_whole_and_told_before(
     (tmp_path / "got.mp4").write_bytes(held[name])
     assert len(packets(tmp_path / "got.mp4")) == 300
     text = b"".join(data for name, data in held.items() if name.endswith(".json"))
-    for said in (files[0].sha256, "gate-1-7", "overloaded", "nothing is recorded", "C-1", "default"):
+    for said in (files[0].sha256, "gate-1-7", "nothing is recorded", "C-1", "default"):
         assert said.encode() in text, said
+    covered = json.loads(held["redactions.json"])["covered"]
+    assert [(one["how"], one["reason"]) for one in covered] == [
+        ("away", "connecting"), ("reduced", smaller), ("blanked", "no detection for 0.2 s"), ("thinned", half)
+    ]  # fmt: skip
+    for one in covered:
+        assert WALL <= datetime.fromisoformat(one["start"]).timestamp() <= WALL + 20 and one["frames"] is None
+    assert b"not counted" in held["index.html"]
     kinds = [entry.kind for entry in audit.entries(state.path)]
     assert kinds[-3:] == ["export begun", "exported", "export finished"]
     assert not list((state.path / "exports").iterdir()), "the work folder goes"
@@ -116,6 +139,16 @@ def test_an_incident_is_exported_whole_and_told_before(
     assert scene.run([*words, "--encrypt-to", str(officer.to_public())]) == 0
     assert sealed.read_bytes().startswith(b"age-encryption.org/")
     assert scene.verdict(sealed, state, tmp_path / "officer") == "valid"
+
+
+@pytest.mark.parametrize(("newest", "told"), [(30, True), (90, False)])
+def test_what_began_before_and_was_not_told_again_may_be_going_on(state: StateDir, newest: float, told: bool) -> None:
+    log = audit.AuditFile(state)
+    log.append((WALL, "picture degraded", {"camera": "gate", "reason": "no detection for 0.2 s"}))
+    log.append((WALL + newest, "access stop", {}))
+    video = cast(Any, SimpleNamespace(name="gate.mp4", camera="gate", start=WALL + 10, stop=WALL + 20))
+    covered = [(one.start - WALL, one.stop - WALL) for one in incident._covered(state, video)]
+    assert covered == ([(10, 20)] if told else [])
 
 
 def test_nothing_to_export_is_an_error_and_leaves_nothing(tmp_path: Path, state: StateDir) -> None:

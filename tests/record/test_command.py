@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,8 @@ def test_two_officers_open_originals_from_the_command_line(tmp_path: Path, capsy
         assert call("keys", "create", "officer", tmp_path / f"o{number}", "--state", state) == 0
         publics.append(capsys.readouterr().out.split()[-1])
     named = [word for public in publics for word in ("--officer", public)]
-    (tmp_path / "shares").mkdir()
     assert call("keys", "create", "vault", "--threshold", 2, "--out", tmp_path / "shares", *named) == 0
+    assert (tmp_path / "shares").stat().st_mode & 0o777 == 0o700
     public = next(word for word in capsys.readouterr().out.split() if word.startswith("age1"))
     with Catalogue(StateDir(state).path) as catalogue:
         for file in sealed(tmp_path / "vault", [public], 60):
@@ -94,3 +96,15 @@ def test_recordings_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str
             catalogue.add(file)
     assert call("recordings", "list", "--originals", "--state", tmp_path) == 0
     assert capsys.readouterr().out.count("gate 2026-09-21T14:13:2") == 2
+
+
+def test_a_key_that_a_full_disk_cuts_off_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    two = [word for _ in range(2) for word in ("--officer", str(Identity.generate().to_public()))]
+    for words in (["officer", tmp_path / "o"], ["vault", "--threshold", 2, *two, "--out", tmp_path]):
+        with pytest.raises(ConfigError, match="No space left"):
+            call("keys", "create", *words)
+    assert not list(tmp_path.iterdir())
