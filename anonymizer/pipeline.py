@@ -15,6 +15,7 @@ fails before it or in it, the picture is covered whole there. A live camera's wo
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
@@ -25,6 +26,7 @@ from anonymizer.faces.pose import pose_of
 from anonymizer.faces.smoothing import Smoother
 from anonymizer.frame import Frame, Planes
 from anonymizer.policy import Policy
+from anonymizer.policy.geometry import Polygon
 from anonymizer.recognition import Recognition
 from anonymizer.synthesis import cover
 from anonymizer.synthesis.cast import Cast
@@ -134,11 +136,12 @@ class Pipeline:
             planes = _edit(frame)
             cast = self._cast.scene(frame, verdict)
             swapper = self._swapper if self.replacing else None
+            # Masks lie beneath too: what surrounds a drawn face moves, and nothing masked may move out.
+            _mask(planes, verdict.masks)
             for one in paint(planes, frame.faces, swapper, cast, frame.time, self.newcomers):
                 if one.error is not None:
                     log.warning("a face is covered instead of replaced: %s", one.reason)
-            for outline in verdict.masks:
-                cover.polygon(planes, np.array(outline) * (planes.width, planes.height))
+            _mask(planes, verdict.masks)
         self.seconds["decide"] += decided - start
         self.seconds["paint"] += perf_counter() - decided
 
@@ -166,6 +169,11 @@ def _edit(frame: Frame) -> Planes:
     assert frame.picture is not None
     frame.planes = frame.picture.edit()
     return frame.planes
+
+
+def _mask(planes: Planes, masks: Sequence[Polygon]) -> None:
+    for corners in masks:
+        cover.polygon(planes, np.array(corners) * (planes.width, planes.height))
 
 
 def _cover_whole(frame: Frame) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from anonymizer.faces.topology import COUNT
 from anonymizer.frame import Face, Frame, Planes
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Action
+from anonymizer.policy.rules import Area
 from anonymizer.synthesis.cover import BLANK
 from tests import stages
 
@@ -149,6 +152,23 @@ def test_privacy_blanks_pictures_without_faces_too() -> None:
     for frame in stages.frames(20, square=False):
         out += line.push(frame)
     assert all(blank(frame) for frame in out + line.flush())
+
+
+def test_masks_lie_under_the_paint_and_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing masked can be moved out by what is painted, and nothing painted lies over a mask."""
+    beneath: list[bool] = []
+
+    def move(planes: Planes, *_: object) -> list[object]:
+        beneath.append(bool((planes.y[:40] == BLANK).all()))
+        planes.y[:80] = planes.y[80:160]
+        return []
+
+    monkeypatch.setattr(module, "paint", move)
+    line = stages.pipeline(stages.SquareDetector())
+    sky = Area(polygon=((0.0, 0.0), (1.0, 0.0), (1.0, 0.25), (0.0, 0.25)))
+    line.policy.rules = replace(stages.rules(Action.SOLID), masks={"sky": sky})
+    out = through(line, 10)
+    assert beneath == [True] * 10 and all((frame.planes.y[:40] == BLANK).all() for frame in out)
 
 
 def test_waiting_frames_obey_the_newest_rules() -> None:

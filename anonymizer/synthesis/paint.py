@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from anonymizer.frame import F32, Box, Face, Planes
-from anonymizer.synthesis import blend, cover
+from anonymizer.synthesis import blend, cover, outline
 from anonymizer.synthesis.bank import Identity
 from anonymizer.synthesis.cast import RETRIES
 from anonymizer.synthesis.likeness import likeness
@@ -34,7 +34,7 @@ ENOUGH = 0.8
 LEAST = 0.5
 """A drawing that hides less of the box than this is of something else: the face is covered solid."""
 
-UNLIKE, ALIKE, STILL_ALIKE = 0.5, 0.64, 0.72
+UNLIKE, ALIKE, STILL_ALIKE = 0.55, 0.74, 0.78
 """A drawing that is less like the face under it (``likeness``) than the first is taken at once; else others are tried,
 and the least alike is taken if it is below the second. The third holds once an identity has been shown on a track, so
 that it does not change without need."""
@@ -118,10 +118,10 @@ def paint(
     (another one where that is too like the face under it), the others are those of COVERS; anything else counts as
     ``solid``. All replacements are drawn from the untouched picture, then weaker covers are painted, replacements laid
     over, stronger covers last, so that where faces overlap both stay hidden. What a drawing leaves bare of a face's box
-    is blurred. time: seconds on the camera's clock. newcomers: most faces for which an identity is looked for, by
-    ``TRIES`` others a frame, since that takes many times as long as to draw one that was found; they are covered solid
-    until it is. No exception of the swapper leaves: its face is covered solid, under the drawings of its neighbours,
-    and the reason returned.
+    is blurred. In the end the picture around drawn faces is drawn in (``outline``). time: seconds on the camera's
+    clock. newcomers: most faces for which an identity is looked for, by ``TRIES`` others a frame, since that takes many
+    times as long as to draw one that was found; they are covered solid until it is. No exception of the swapper leaves:
+    its face is covered solid, under the drawings of its neighbours, and the reason returned.
     """
     methods = {id(face): face.action if face.action in ("keep", "replace", *COVERS) else "solid" for face in faces}
     wanted = [face for face in faces if methods[id(face)] == "replace"]
@@ -144,11 +144,25 @@ def paint(
                 under = None if placed.enough else cover.blur(planes, face.seen or face.box, 0.0)
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
                 face.painted = _union(placed.painted, under)
+    kept = {id(face) for face in faces if methods[id(face)] == "keep"}
+    apart = [face for face in by_depth if id(face) not in twins]
+    for face in apart:
+        if id(face) in drawings:
+            _draw_in(planes, face, apart, kept)
     for face in faces:
         face.method = "solid" if methods[id(face)] == _INSTEAD else methods[id(face)]
         if id(face) in twins:
             face.painted = twins[id(face)].painted
     return fallbacks
+
+
+def _draw_in(planes: Planes, face: Face, faces: Sequence[Face], kept: Collection[int]) -> None:
+    """Move what surrounds a drawn face, unless another one overlaps it, or one that is kept is near."""
+    assert face.landmarks is not None
+    left, top, right, bottom = outline.reach(face.landmarks)
+    around = left, top, right - left, bottom - top
+    if all(_iou(around if id(other) in kept else face.box, other.box) == 0 for other in faces if other is not face):
+        outline.pinch(planes, face.landmarks)
 
 
 @dataclass(frozen=True, slots=True)

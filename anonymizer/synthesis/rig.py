@@ -36,7 +36,7 @@ SMOOTHNESS = 0.35
 ORDER = 3
 """Light is a sum of cosines up to this order in both directions together: 10 numbers a face."""
 
-KEPT = (1.0, 0.3, 0.1, 0.0)
+KEPT = (1.0, 0.4, 0.15, 0.0)
 """Share of the cosines of each order that is drawn: fine shadows are cast by the face's own relief, and recognisers
 know it by them."""
 

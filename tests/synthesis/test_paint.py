@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anonymizer.frame import Face, Planes
+from anonymizer.synthesis import outline
 from anonymizer.synthesis.bank import Identity
 from anonymizer.synthesis.cast import RETRIES
 from anonymizer.synthesis.embedded import EmbeddedSwapper
@@ -302,7 +303,7 @@ def test_of_faces_that_are_all_somewhat_alike_the_least_alike_is_shown() -> None
     planes.y[:] = 100 + rng.integers(-8, 9, planes.y.shape)
 
     def alike(order: Order) -> Drawing:
-        share = 0.57 if cast.asked == 3 else 0.61 if cast.asked % 2 else 0.9
+        share = 0.64 if cast.asked == 3 else 0.68 if cast.asked % 2 else 0.9
         drawing = grey(order)
         mine = order.crop.y.astype(int) - 100
         other = rng.integers(-8, 9, mine.shape)
@@ -382,7 +383,9 @@ def test_what_changed_lies_where_the_report_says(action: str) -> None:
     changed = np.abs(planes.y.astype(int) - before.y) > 24
     rows, columns = np.nonzero(changed)
     x, y, w, h = one.painted
-    assert x - 4 <= columns.min() and columns.max() <= x + w + 4 and y - 4 <= rows.min() and rows.max() <= y + h + 4
+    # Around a drawn face the picture moves, but nothing is hidden there.
+    near = outline.reach(landmarks) if action == "replace" else (x - 4, y - 4, x + w + 4, y + h + 4)
+    assert near[0] <= columns.min() and columns.max() <= near[2] and near[1] <= rows.min() and rows.max() <= near[3]
     assert columns.max() - columns.min() > 0.7 * w and rows.max() - rows.min() > 0.7 * h
 
 

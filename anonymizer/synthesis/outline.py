@@ -1,0 +1,110 @@
+"""The outline of a head: what surrounds a replaced face is drawn in towards it.
+
+Hairline, ears and jaw are the person's own, and recognisers know people by how these frame a face, whoever's it is. So
+when all is painted the picture around the face is pinched: hair comes lower and the head is narrower. What lies well
+inside the outline stays, and so does what is far from it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from anonymizer.faces import topology
+from anonymizer.frame import F32, U8, Planes
+from anonymizer.synthesis.sampling import stretch
+
+PINCH = 0.2
+"""Places on the outline show what lies further from the face's middle by this share of their distance from it."""
+
+INNER, FULL, OUTER = 0.75, 1.05, 1.6
+"""Distances from the face's middle, as shares of the outline's, at which that begins, is greatest and has ended. It
+falls slowly enough that no place is shown twice."""
+
+_SIDE = 64
+_TOP, _CHIN = topology.points(10, 152)
+
+
+def _smooth(x: F32) -> F32:
+    x = np.clip(x, 0, 1)
+    return np.asarray(x * x * (3 - 2 * x), np.float32)
+
+
+def _field() -> F32:
+    """float32 (_SIDE, _SIDE): how much further from the middle a place looks, in a frame from -OUTER to OUTER."""
+    steps = (np.arange(_SIDE, dtype=np.float32) + np.float32(0.5)) * np.float32(2 * OUTER / _SIDE) - np.float32(OUTER)
+    away = np.hypot(steps, steps[:, None])
+    return np.asarray(PINCH * _smooth((away - INNER) / (FULL - INNER)) * _smooth((OUTER - away) / (OUTER - FULL)))
+
+
+_FIELD = _field()
+
+
+def reach(points: F32) -> tuple[float, float, float, float]:
+    """The rectangle (x0, y0, x1, y1) within which ``pinch`` moves anything; points: float32 (200, 2), pixels."""
+    return _rectangle(*_frame(points))
+
+
+def pinch(planes: Planes, points: F32) -> None:
+    """Draw in what surrounds a face, in place. points: float32 (200, 2) landmarks in pixels of the picture.
+
+    Only for pictures on which all is painted: what is moved here was hidden before, or may be seen.
+    """
+    middle, axes = _frame(points)
+    x0, y0, x1, y1 = planes.clip(*_rectangle(middle, axes))
+    if x1 - x0 < 4 or y1 - y0 < 4:
+        return
+    region = planes.region(x0, y0, x1, y1)
+    height, width = region.u.shape
+    # From pixels of chroma to those of the field.
+    turn = axes / np.square(axes).sum(1, keepdims=True) * (_SIDE / (2 * OUTER))
+    start = turn @ (np.array([x0, y0]) + 1 - middle) + _SIDE / 2 - 0.5
+    field = cv2.warpAffine(
+        _FIELD,
+        np.column_stack([2 * turn, start]),
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    dx, dy = ((corner + 1 - centre) / 2 for corner, centre in zip((x0, y0), middle.tolist(), strict=True))
+    x, y = _pixels(width, height)
+    moves = np.empty((height, width, 2), np.float32)
+    np.multiply(field, x + np.float32(dx), out=moves[..., 0])
+    np.multiply(field, y + np.float32(dy), out=moves[..., 1])
+    fine = stretch(np.float32(2) * moves, (2 * width, 2 * height))[: region.height, : region.width]
+    _move(region.y, fine)
+    _move(region.u, moves)
+    _move(region.v, moves)
+
+
+def _move(plane: U8, moves: F32) -> None:
+    """Show at each pixel what lies by so much further, float32 (height, width, 2), in place."""
+    x, y = _pixels(plane.shape[1], plane.shape[0])
+    places = np.empty(moves.shape, np.float32)
+    np.add(moves[..., 0], x, out=places[..., 0])
+    np.add(moves[..., 1], y, out=places[..., 1])
+    plane[:] = cv2.remap(plane, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+
+
+def _pixels(width: int, height: int) -> tuple[F32, F32]:
+    """A picture's columns (width,) and rows (height, 1)."""
+    return np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+
+
+def _frame(points: F32) -> tuple[F32, F32]:
+    """float32 (2,) middle and (2, 2) half axes, across and down in rows, of the ellipse along a face's outline."""
+    down = points[_CHIN] - points[_TOP]
+    down = down / max(float(np.hypot(*down)), 1e-3)
+    turn = np.array([[down[1], -down[0]], down], np.float32)
+    rim = points[topology.OVAL] @ turn.T
+    low, high = rim.min(0), rim.max(0)
+    half = np.maximum((high - low) / 2, 1)
+    return (low + high) / 2 @ turn, turn * half[:, None]
+
+
+def _rectangle(middle: F32, axes: F32) -> tuple[float, float, float, float]:
+    """Around the ellipse, OUTER times as large: x0, y0, x1, y1."""
+    wide, tall = (OUTER * np.hypot(axes[0], axes[1])).tolist()
+    x, y = middle.tolist()
+    return x - wide, y - tall, x + wide, y + tall
