@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,9 +26,10 @@ from anonymizer.export.eye import Eye
 from anonymizer.export.job import Job, digest
 from anonymizer.export.marks import Mark
 from anonymizer.export.originals import Stretch, stretches
-from anonymizer.record import keys, label, shares, unseal
+from anonymizer.record import keys, label, unseal
 from anonymizer.record.audit import AuditFile
 from anonymizer.record.catalogue import Catalogue
+from anonymizer.record.command import at_state, moment
 from anonymizer.statedir import StateDir, default_path
 
 _NICE = 10
@@ -61,6 +61,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     listing = verbs.add_parser("list", help="exports that are not finished")
     at_state(listing)
     listing.set_defaults(command=_list)
+    discard = verbs.add_parser("discard", help="give up a case's exports that are not finished, and what they made")
+    discard.add_argument("case", metavar="CASE")
+    discard.add_argument("--reason", required=True, help="goes into the audit")
+    at_state(discard)
+    discard.set_defaults(command=_discard)
 
 
 def _common(parser: argparse.ArgumentParser, kind: Kind) -> None:
@@ -93,20 +98,6 @@ def originals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--share", action="append", type=Path, default=[], metavar="FILE", help="of the vault's key")
 
 
-def at_state(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="CONFIG", help="the service's, which names its state folder")
-    parser.add_argument("--state", type=Path, metavar="FOLDER", help="the state folder itself")
-
-
-def moment(text: str) -> float:
-    """UTC unless it says otherwise."""
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 2026-11-24T10:00:00Z") from error
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-
-
 def place(given: argparse.Namespace) -> tuple[Config, StateDir]:
     """The configuration, and the state folder it names."""
     loaded = config.load(given.config) if given.config is not None else Config()
@@ -123,16 +114,8 @@ def opener(
 ) -> Opener:
     """Opens a camera's originals, with the officer's key or enough shares; each time the audit is told first.
     ConfigError where the keys will not do."""
-    identities = [keys.identity(path) for path in given.identity]
-    said: dict[str, Any] = {"case": case}
-    if given.share:
-        words = [keys.share(path, identities) for path in given.share]
-        identity = shares.join(words)
-        said["shares"] = shares.numbers(words)
-    elif len(identities) == 1:
-        identity = identities[0]
-    else:
-        raise ConfigError("name one officer's key with --identity, or enough shares with --share")
+    identity, told = keys.opening(given.identity, given.share)
+    said = {"case": case, **told}
 
     def opened(camera: str, start: float, stop: float) -> Generator[Stretch, None, None]:
         with Catalogue(state.path) as catalogue:
@@ -317,4 +300,17 @@ def _list(given: argparse.Namespace) -> int:
         print(
             f"{order['case']}: {order['what']} of {', '.join(order['cameras'])} from {order['from']} to {order['to']}"
         )
+    return 0
+
+
+def _discard(given: argparse.Namespace) -> int:
+    _, state = place(given)
+    orders = [order for order in Job.orders(state, "export") if order["case"] == given.case]
+    if not orders:
+        raise ConfigError(f"no export of case {given.case!r} is unfinished; `anonymizer export list` shows them")
+    log = AuditFile(state)
+    for order in orders:
+        with Job.open(state, "export", order) as job:
+            deliver.abandon(job, log, given.case, given.reason)
+    print(f"{len(orders)} exports given up")
     return 0

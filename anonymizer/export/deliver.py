@@ -104,6 +104,7 @@ def finish(
     """Write the package and end the order. The audit has the export before a byte of it has its name."""
     if not made.videos:
         times = f"from {label.utc(made.start)} to {label.utc(made.stop)}"
+        abandon(job, log, case.request.case, "nothing can be exported")
         raise ConfigError(f"nothing of {', '.join(made.cameras)} {times} can be exported")
     key = keys.signing(state)
     videos = _credited(job, case, made.videos, key) if case.credentials else tuple(made.videos)
@@ -142,6 +143,12 @@ def finish(
     }))  # fmt: skip
     job.remove()
     return written
+
+
+def abandon(job: Job, log: AuditFile, case: str, reason: str) -> None:
+    """End an order without a package: the audit is told, and what was made for it goes."""
+    log.append((time.time(), ABANDONED, {"case": case, "order": job.folder.name, "reason": reason}))
+    job.remove()
 
 
 def _credited(job: Job, case: Case, videos: Sequence[Video], key: Ed25519PrivateKey) -> tuple[Video, ...]:

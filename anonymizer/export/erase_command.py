@@ -18,6 +18,7 @@ from anonymizer.frame import Frame
 from anonymizer.ingest.file import FileSource
 from anonymizer.record import keys, label
 from anonymizer.record.audit import AuditFile
+from anonymizer.record.command import at_state, moment
 from anonymizer.statedir import StateDir
 
 
@@ -27,8 +28,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     add = parser.add_argument
     add("--camera", action="append", default=[], metavar="NAME")
-    add("--from", dest="start", type=command.moment, metavar="TIME", help="UTC: 2026-11-24T10:00:00Z")
-    add("--to", dest="stop", type=command.moment, metavar="TIME")
+    add("--from", dest="start", type=moment, metavar="TIME", help="UTC: 2026-11-24T10:00:00Z")
+    add("--to", dest="stop", type=moment, metavar="TIME")
     add("--track", action="append", default=[], metavar="ID", help="of the person in the anonymised stream")
     add("--photo", action="append", type=Path, default=[], metavar="FILE", help="of the person; looks into originals")
     add("--how", choices=("cover", "cut"), default="cover", help="cover the person, or cut the time out")
@@ -37,7 +38,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--approver", required=True, metavar="WHO")
     add("--certificate", type=Path, required=True, metavar="FILE", help="JSON; its signature lies beside it, .sig")
     command.originals(parser)
-    command.at_state(parser)
+    at_state(parser)
     parser.set_defaults(command=_run)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from anonymizer import config
 from anonymizer.errors import ConfigError
-from anonymizer.record import audit, chain, holds, keys, label, retention, shares, unseal
+from anonymizer.record import audit, chain, holds, keys, label, retention, unseal
 from anonymizer.record.audit import AuditFile
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir, default_path
@@ -26,10 +26,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verbs = recordings.add_subparsers(metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="segments, or sealed originals")
     listing.add_argument("--camera", default="", metavar="NAME")
-    listing.add_argument("--from", dest="start", type=_time, default=0.0, metavar="TIME")
-    listing.add_argument("--to", dest="stop", type=_time, default=4e9, metavar="TIME")
+    listing.add_argument("--from", dest="start", type=moment, default=0.0, metavar="TIME")
+    listing.add_argument("--to", dest="stop", type=moment, default=4e9, metavar="TIME")
     listing.add_argument("--originals", action="store_true", help="the vault's sealed fragments")
-    _at_state(listing)
+    at_state(listing)
     listing.set_defaults(command=_list)
 
 
@@ -40,12 +40,12 @@ def _register_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser
     verify = verbs.add_parser("verify", help="find any change, cut or fork; exit code 1 where something does not hold")
     verify.add_argument("--trust", action="append", default=[], metavar="KEY", help="public signing key, or its file")
     verify.add_argument("--expect", type=_expected, metavar="N:HASH", help="as an earlier verify printed it")
-    _at_state(verify)
+    at_state(verify)
     verify.set_defaults(command=_verify)
     show = verbs.add_parser("show", help="the entries")
     show.add_argument("--kind", default="", help="only entries of this kind")
     show.add_argument("--json", action="store_true")
-    _at_state(show)
+    at_state(show)
     show.set_defaults(command=_show)
 
 
@@ -56,11 +56,11 @@ def _register_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     kinds = verbs.add_parser("create", help="make a key").add_subparsers(metavar="KIND", required=True)
     for kind, told in (("signing", "signs the audit and exports"), ("bank", "draws the synthetic identities")):
         one = kinds.add_parser(kind, help=told)
-        _at_state(one)
+        at_state(one)
         one.set_defaults(command=_create, kind=kind)
     officer = kinds.add_parser("officer", help="on the officer's machine: opens what is sealed to its public key")
     officer.add_argument("file", type=Path, metavar="FILE")
-    _at_state(officer)
+    at_state(officer)
     officer.set_defaults(command=_create_officer)
     vault = kinds.add_parser("vault", help="on an officer's machine: a key in shares, any K of which open originals")
     vault.add_argument("--threshold", type=int, required=True, metavar="K")
@@ -69,26 +69,26 @@ def _register_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     vault.set_defaults(command=_create_vault)
     rotate = verbs.add_parser("rotate", help="put a new key in force; the old one is destroyed")
     rotate.add_argument("kind", choices=("signing", "bank"))
-    _at_state(rotate)
+    at_state(rotate)
     rotate.set_defaults(command=_rotate)
     backup = verbs.add_parser("backup", help="the service's keys in one file, sealed to public keys")
     backup.add_argument("file", type=Path, metavar="FILE")
     backup.add_argument("--to", action="append", required=True, metavar="AGE1…")
-    _at_state(backup)
+    at_state(backup)
     backup.set_defaults(command=_backup)
 
 
 def _register_unseal(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     opening = commands.add_parser("unseal", help="open a camera's originals; the audit is told first")
     opening.add_argument("camera", metavar="CAMERA")
-    opening.add_argument("--from", dest="start", type=_time, required=True, metavar="TIME")
-    opening.add_argument("--to", dest="stop", type=_time, required=True, metavar="TIME")
+    opening.add_argument("--from", dest="start", type=moment, required=True, metavar="TIME")
+    opening.add_argument("--to", dest="stop", type=moment, required=True, metavar="TIME")
     opening.add_argument("--identity", action="append", type=Path, default=[], metavar="FILE", help="officer's key")
     opening.add_argument("--share", action="append", type=Path, default=[], metavar="FILE", help="of the vault's key")
     opening.add_argument("--reason", default="", help="asked for where it is left out")
     opening.add_argument("--case", default="", help="reference of the request")
     opening.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    _at_state(opening)
+    at_state(opening)
     opening.set_defaults(command=_unseal)
 
 
@@ -101,22 +101,23 @@ def _register_retention(commands: argparse._SubParsersAction[argparse.ArgumentPa
     run.set_defaults(command=_run_retention)
     hold = verbs.add_parser("hold", help="keep a time, however old it gets")
     hold.add_argument("--camera", default="", metavar="NAME", help="all where left out")
-    hold.add_argument("--from", dest="start", type=_time, required=True, metavar="TIME")
-    hold.add_argument("--to", dest="stop", type=_time, required=True, metavar="TIME")
+    hold.add_argument("--from", dest="start", type=moment, required=True, metavar="TIME")
+    hold.add_argument("--to", dest="stop", type=moment, required=True, metavar="TIME")
     hold.add_argument("--reason", required=True)
-    _at_state(hold)
+    at_state(hold)
     hold.set_defaults(command=_hold)
     release = verbs.add_parser("release", help="end a hold")
     release.add_argument("hold", metavar="HOLD")
     release.add_argument("--reason", required=True)
-    _at_state(release)
+    at_state(release)
     release.set_defaults(command=_release)
     listing = verbs.add_parser("holds", help="the legal holds in force")
-    _at_state(listing)
+    at_state(listing)
     listing.set_defaults(command=_holds)
 
 
-def _at_state(parser: argparse.ArgumentParser) -> None:
+def at_state(parser: argparse.ArgumentParser) -> None:
+    """How a command finds the service's state."""
     parser.add_argument("--config", type=Path, metavar="CONFIG", help="the service's, which names its state folder")
     parser.add_argument("--state", type=Path, metavar="FOLDER", help="the state folder itself")
 
@@ -128,7 +129,7 @@ def _state(given: argparse.Namespace) -> StateDir:
     return StateDir(Path(named) if named else default_path())
 
 
-def _time(text: str) -> float:
+def moment(text: str) -> float:
     """UTC unless it says otherwise."""
     try:
         parsed = datetime.fromisoformat(text)
@@ -218,16 +219,8 @@ def _backup(given: argparse.Namespace) -> int:
 
 
 def _unseal(given: argparse.Namespace) -> int:
-    identities = [keys.identity(path) for path in given.identity]
-    said: dict[str, object] = {"case": given.case, "out": str(given.out)}
-    if given.share:
-        words = [keys.share(path, identities) for path in given.share]
-        identity = shares.join(words)
-        said["shares"] = shares.numbers(words)
-    elif len(identities) == 1:
-        identity = identities[0]
-    else:
-        raise ConfigError("name one officer's key with --identity, or enough shares with --share")
+    identity, told = keys.opening(given.identity, given.share)
+    said = {"case": given.case, "out": str(given.out), **told}
     reason = given.reason or input("Why are these originals opened? ")
     state, result = _state(given), unseal.Opened()
     with Catalogue(state.path) as catalogue:

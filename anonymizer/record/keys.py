@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyrage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -155,6 +156,18 @@ def share(path: Path, identities: Sequence[Identity]) -> str:
         except pyrage.DecryptError as error:
             raise ConfigError(f"{path} opens with none of the identities given") from error
     return data.decode("ascii", "replace").strip()
+
+
+def opening(identities: Sequence[Path], share_files: Sequence[Path]) -> tuple[Identity, dict[str, Any]]:
+    """The key that opens originals, one officer's or joined from shares, and what the audit is told of it. ConfigError
+    where the files will not do."""
+    known = [identity(path) for path in identities]
+    if share_files:
+        words = [share(path, known) for path in share_files]
+        return shares.join(words), {"shares": shares.numbers(words)}
+    if len(known) == 1:
+        return known[0], {}
+    raise ConfigError("name one officer's key with --identity, or enough shares with --share")
 
 
 def recipient(text: str) -> Recipient:

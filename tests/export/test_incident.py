@@ -14,7 +14,8 @@ import pytest
 from pyrage.x25519 import Identity
 
 from anonymizer.config import Config
-from anonymizer.export import incident, particulars
+from anonymizer.errors import PublishError
+from anonymizer.export import incident, package, particulars
 from anonymizer.export.job import Job
 from anonymizer.export.join import join, runs
 from anonymizer.load import Level
@@ -159,7 +160,28 @@ def test_nothing_to_export_is_an_error_and_leaves_nothing(tmp_path: Path, state:
     words[words.index("--reason") + 1] = " "
     assert scene.run(words) == 2
     assert not target.exists()
-    assert "export finished" not in [entry.kind for entry in audit.entries(state.path)]
+    kinds = [entry.kind for entry in audit.entries(state.path)]
+    assert "export abandoned" in kinds and "export finished" not in kinds
+    assert not list((state.path / "exports").iterdir())
+
+
+def test_an_unfinished_export_is_given_up(tmp_path: Path, state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise PublishError("the disk is full")
+
+    scene.recorded(state, tmp_path / "recordings")
+    words = scene.arguments(tmp_path, "incident", tmp_path / "c1.zip", "--camera", "gate", *times(1, 5))
+    with monkeypatch.context() as patched:
+        patched.setattr(package, "write", broken)
+        assert scene.run(words) == 6
+    assert list((state.path / "exports").iterdir())
+    discard = ["export", "discard", "C-1", "--reason", "withdrawn", "--state", str(state.path)]
+    assert scene.run([*discard[:2], "C-2", *discard[3:]]) == 2
+    assert scene.run(discard) == 0
+    assert not list((state.path / "exports").iterdir())
+    *_, last = audit.entries(state.path)
+    assert last.kind == "export abandoned" and (last.said["case"], last.said["reason"]) == ("C-1", "withdrawn")
+    assert scene.run(discard) == 2
 
 
 def test_steps_that_are_done_stay_done(tmp_path: Path, state: StateDir) -> None:
