@@ -174,16 +174,21 @@ class Track:
 
     def box_at(self, time: float, settings: TrackerSettings) -> Box:
         """What to cover at ``time``: the face and a margin, which grows with the time to the nearest sighting, and
-        the more so the faster the face moves; and the fainter the face, the larger."""
+        the more so the faster the face moves, the way it moves; and the fainter the face, the larger."""
         x, y, width, height = self.state_at(time)
-        speed = 0.0
+        across, along = settings.growth, settings.growth
         if not self.first <= time <= self.last:
-            speed = math.hypot(*(self.leaving if time > self.last else self.entering)) / math.sqrt(width * height)
-            speed = max(speed, WALKING) if self.last - self.first <= BRIEF else speed
-        grown = (settings.growth + 0.25 * speed) * self.gap(time)
+            size, least = math.sqrt(width * height), WALKING if self.last - self.first <= BRIEF else 0.0
+            vx, vy = self.leaving if time > self.last else self.entering
+            across += 0.25 * max(abs(vx) / size, least)
+            along += 0.25 * max(abs(vy) / size, least)
+        gap = self.gap(time)
         doubt = (settings.sure - self._clear(time)) / (settings.sure - settings.low)
         margins = (settings.margin + max(0.0, doubt) * share for share in settings.faint)
-        beside, above, below = (min(margin + grown, max(settings.most, margin)) for margin in margins)
+        grown = (across * gap, along * gap, along * gap)
+        beside, above, below = (
+            min(margin + more, max(settings.most, margin)) for margin, more in zip(margins, grown, strict=True)
+        )
         left, top = x - width * (0.5 + beside), y - height * (0.5 + above)
         return left, top, width * (1 + 2 * beside), height * (1 + above + below)
 
@@ -209,6 +214,8 @@ BRIEF, WALKING = 0.1, 1.5
 velocity is not known yet."""
 OFTEN = 5
 """Sightings, ``strong`` on the mean, that make a track as certain as a sure one does."""
+VAIN, LARGE, GONE = 3, 64, 0.6
+"""Looks in vain after which a face of at least LARGE pixels is gone, and the share of its hold that is left then."""
 VELOCITY_SPAN = 0.5
 """Seconds of sightings from which a velocity is taken."""
 SMOOTHING = 0.3
@@ -347,10 +354,12 @@ class Tracker:
         return long and 0 < self.settings.evidence * passes <= track.total
 
     def _hold(self, track: Track) -> float:
-        """Seconds; all of ``hold`` for what was seen well, or for long: many fair looks are as good as one sure one."""
+        """Seconds; all of ``hold`` for what was seen well, or for long: many fair looks are as good as one sure one. A
+        large face that look after look did not find again, as a look-ahead shows, has turned away or is hidden."""
         s = self.settings
         known = track.best >= s.sure or (track.seen >= OFTEN and track.total >= s.strong * track.seen)
-        return s.hold * (1.0 if known else 0.5)
+        gone = track.misses >= VAIN and track.end[3] >= LARGE
+        return s.hold * (0.5 if not known else GONE if gone else 1.0)
 
     def _before(self, track: Track) -> float:
         """Seconds; what is faint was there before its first sighting for as long as it is held after its last."""

@@ -48,6 +48,27 @@ def test_interpolates_between_sightings() -> None:
     assert face.seen_at == 0.2
 
 
+def test_the_cover_of_a_moving_face_grows_the_way_it_moves() -> None:
+    tracker = Tracker()
+    for i in range(5):
+        tracker.update(i * STEP, found([(100 + 30 * i, 150, 50, 0.9)]))
+    (known,), (guessed,) = tracker.faces(4 * STEP), tracker.faces(4 * STEP + 0.2)
+    wider, higher = guessed.box[2] / known.box[2], guessed.box[3] / known.box[3]
+    assert wider > 1.4 and 1.05 < higher < 1.15
+
+
+@pytest.mark.parametrize(("size", "looks", "held"), [(60, 3, True), (80, 2, True), (80, 3, False)])
+def test_a_large_face_that_was_looked_for_in_vain_is_held_for_less(size: float, looks: int, held: bool) -> None:
+    tracker = Tracker()
+    for i in range(4):
+        tracker.update(i * STEP, found([(200, 150, size, 0.9)]))
+    last = 3 * STEP
+    for i in range(looks):
+        tracker.update(last + (i + 1) * STEP, found([]))
+    assert tracker.faces(last + 0.14)
+    assert bool(tracker.faces(last + 0.2)) is held
+
+
 @pytest.mark.parametrize(("times", "held"), [(4, False), (5, True)])
 def test_many_fair_sightings_are_as_good_as_a_sure_one(times: int, held: bool) -> None:
     tracker = Tracker()
