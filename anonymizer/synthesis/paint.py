@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -192,7 +193,7 @@ def _draw(
         else:
             twins[id(face)] = twin
     drawings: dict[int, _Placed] = {}
-    borrowed = [face for face in single if any(_borrows(face, other) for other in single)]
+    borrowed = _borrowed(single)
     single = _without(single, borrowed)
     waiting = [] if newcomers is None else _newcomers(single, swapper, cast)[newcomers:]
     single = _without(single, waiting)
@@ -343,14 +344,18 @@ def _without(faces: list[Face], others: list[Face]) -> list[Face]:
     return [face for face in faces if not any(face is other for other in others)]
 
 
-def _borrows(face: Face, other: Face) -> bool:
-    """Whether the face's landmarks are the other's."""
-    if face is other or face.landmarks is None or other.landmarks is None:
-        return False
-    a, b = _extent(face.landmarks), _extent(other.landmarks)
-    apart = math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)
-    mine, others = (_iou(one.seen or one.box, where) for one, where in ((face, a), (other, b)))
-    return apart < NEAR * min(a[3], b[3]) and (mine, -face.track) < (others, -other.track)
+def _borrowed(faces: list[Face]) -> list[Face]:
+    """Those whose landmarks are another's, who fits them better."""
+    borrowed = []
+    for one, other in itertools.combinations(faces, 2):
+        if one.landmarks is None or other.landmarks is None or not _iou(one.box, other.box):
+            continue
+        a, b = _extent(one.landmarks), _extent(other.landmarks)
+        apart = math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)
+        if apart < NEAR * min(a[3], b[3]):
+            # Of two that fit as well the older track is drawn; it comes first.
+            borrowed.append(one if _iou(one.seen or one.box, a) < _iou(other.seen or other.box, b) else other)
+    return borrowed
 
 
 def _extent(landmarks: F32) -> Box:
