@@ -96,6 +96,7 @@ def run(
             files = touched(catalogue, marks)
             check_holds(state, files)
             plan = {
+                "date": label.utc(time.time()),
                 "segments": [
                     _planned(job, file, marks[file.camera], config, cover) for file in files if file.kind == "segment"
                 ],
@@ -213,6 +214,7 @@ def _certificate(
     fragments = plan["fragments"]
     return {
         **said,
+        "date": plan["date"],
         "how": "the person was covered in the recordings" if cover else "the time was cut out of the recordings",
         "times": [
             [camera, label.utc(mark.start), label.utc(mark.stop)] for camera, these in marks.items() for mark in these

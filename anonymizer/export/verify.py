@@ -93,6 +93,23 @@ def verify(file: Readable, trust: Collection[str], roots: Sequence[Certificate] 
     return report
 
 
+def certificate(data: bytes, signature: bytes, trust: Collection[str]) -> Report:
+    """Check a certificate of erasure by the signature that lies beside it. trust: as for ``verify``."""
+    report = Report()
+    try:
+        signer = manifest.signer(signature, data)
+        said = manifest.read_json(data, "the certificate")
+        if not isinstance(said, dict) or not said.keys() >= {"case", "date", "recordings", "outside"}:
+            raise Untrue("something else was signed, no certificate of erasure")
+    except Untrue as error:
+        report.problems.append(f"The certificate does not hold: {error}.")
+        return report
+    report.holds.append("The certificate is as it was signed.")
+    report.case, report.kind, report.created = str(said["case"]), "erasure", str(said["date"])
+    _believe(signer, trust, report, "certificate")
+    return report
+
+
 def _signed(kept: Mapping[str, bytes], report: Report) -> Manifest:
     if manifest.FILE not in kept or manifest.SIGNATURE not in kept:
         raise Untrue("the manifest or its signature is missing")
@@ -159,16 +176,20 @@ def _look_at_time(said: Manifest, kept: Mapping[str, bytes], roots: Sequence[Cer
 
 
 def _conclude(said: Manifest, trust: Collection[str], report: Report) -> None:
-    report.signer, report.package, report.software = said.signer, said.id, said.software
+    report.package, report.software, report.files = said.id, said.software, len(said.files)
     report.case, report.kind, report.created = said.case, said.kind, said.created
-    report.files = len(said.files)
-    if said.signer in trust:
+    _believe(said.signer, trust, report, "package")
+
+
+def _believe(signer: str, trust: Collection[str], report: Report, what: str) -> None:
+    report.signer = signer
+    if signer in trust:
         report.outcome = "valid"
         report.holds.append("It was signed with a key that you trust.")
     else:
         report.outcome = "unproven"
         why = "is none that you trust" if trust else "is not known to you: name the one that you trust with --trust"
-        report.unproven.append(f"Who made it: the key that signed it {why}. Anyone can make such a package.")
+        report.unproven.append(f"Who made it: the key that signed it {why}. Anyone can make such a {what}.")
 
 
 def is_sealed(file: BinaryIO) -> bool:

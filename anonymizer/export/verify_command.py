@@ -1,4 +1,4 @@
-"""``anonymizer verify``: whether a package is what its signer made."""
+"""``anonymizer verify``: whether a package, or a certificate of erasure, is what its signer made."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ EXIT = {"valid": 0, "broken": 1, "unproven": 7}
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "verify",
-        help="whether an exported package is whole, and who made it",
+        help="whether an exported package or a certificate of erasure is whole, and who made it",
         epilog="Exit codes: 0 valid, 1 broken, 7 unproven (whole, and signed by nobody whom you trust). Works offline.",
     )
-    parser.add_argument("package", type=Path, metavar="PACKAGE")
+    parser.add_argument("package", type=Path, metavar="PACKAGE", help="or a certificate, its .sig beside it")
     parser.add_argument("--trust", action="append", default=[], metavar="KEY", help="public signing key, or its file")
     parser.add_argument(
         "--identity", action="append", type=Path, default=[], metavar="FILE", help="age identity, for a sealed package"
@@ -46,7 +46,8 @@ def run(given: argparse.Namespace) -> int:
 
 
 def check(path: Path, trust: Sequence[str], identities: Sequence[Path] = (), roots: Sequence[Path] = ()) -> Report:
-    """Verify the package in a file. roots: files with certificates of timestamp authorities.
+    """Verify the package in a file, or the certificate of erasure whose signature lies beside it. roots: files with
+    certificates of timestamp authorities.
 
     SourceError where it cannot be read; ConfigError where it is sealed and none of the identities opens it, or a file
     of identities or certificates holds none.
@@ -55,6 +56,10 @@ def check(path: Path, trust: Sequence[str], identities: Sequence[Path] = (), roo
     keyring = [keys.identity(identity) for identity in identities]
     try:
         with path.open("rb") as file:
+            if file.read(1) == b"{":
+                signature = path.with_name(f"{path.name}.sig")
+                return verify.certificate(path.read_bytes(), signature.read_bytes(), trust)
+            file.seek(0)
             if not verify.is_sealed(file):
                 return verify.verify(file, trust, authorities)
             if not keyring:
@@ -66,7 +71,7 @@ def check(path: Path, trust: Sequence[str], identities: Sequence[Path] = (), roo
                 return Report(problems=[f"The file is not as it was made: {error}."])
             return report
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{error.filename or path} cannot be read: {error.strerror}") from error
 
 
 def text(report: Report) -> str:
@@ -77,7 +82,8 @@ def text(report: Report) -> str:
     lines += [f"note: {line}" for line in report.notes]
     lines += [f"BAD: {line}" for line in report.problems]
     if report.signer:
-        lines.append(f"It says: case {report.case} ({report.kind}), made {report.created} by {report.software}.")
+        by = f" by {report.software}" if report.software else ""
+        lines.append(f"It says: case {report.case} ({report.kind}), made {report.created}{by}.")
         lines.append(f"Signed by {report.signer}")
     lines.append({
         "valid": "VALID: nothing was changed, and the signer is trusted.",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyrage.x25519 import Identity
 
-from anonymizer.export import manifest
+from anonymizer.export import manifest, verify
 from anonymizer.export.marks import Mark
 from anonymizer.record import audit, holds, label
 from anonymizer.record.catalogue import Catalogue
@@ -88,12 +88,40 @@ def test_a_track_is_covered_where_it_was_and_its_originals_go(tmp_path: Path, st
         assert {file.path for file in original[3:]} <= {file.path for file in kept}
         assert [round(file.start - WALL) for file in catalogue.files("fragment", "gate")] == [10, 12, 14]
     data = (tmp_path / "erased.json").read_bytes()
-    assert manifest.signer((tmp_path / "erased.json.sig").read_bytes(), data)
     said = json.loads(data)
     assert said["originals"] == 5 and "outside this system" in said["outside"]
     assert [one[1] for one in said["recordings"]] == [file.sha256 for file in original[:3]]
     kinds = [entry.kind for entry in audit.entries(state.path)]
     assert kinds[1] == "erasure begun" and kinds[-1] == "erased" and kinds.count("deleted") == 4
+
+
+def test_who_has_a_certificate_can_check_it(
+    tmp_path: Path, state: StateDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.recorded(state, tmp_path / "recordings", seconds=16)
+    assert scene.run(arguments(tmp_path, "--track", "gate-1-7")) == 0
+    path, signature = tmp_path / "erased.json", tmp_path / "erased.json.sig"
+    data, signed = path.read_bytes(), signature.read_bytes()
+    trust = ["--trust", str(state.path / "signing.pub")]
+    capsys.readouterr()
+    assert scene.run(["verify", str(path), *trust]) == 0
+    assert "(erasure), made 20" in (said := capsys.readouterr().out) and said.rstrip().endswith("is trusted.")
+    assert scene.run(["verify", str(path)]) == 7
+    key = (state.path / "signing.pub").read_text().strip()
+    assert verify.certificate(data, signed, [key]).outcome == "valid"
+    for at in range(len(data)):
+        assert verify.certificate(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], signed, [key]).outcome == "broken"
+    path.write_bytes(data + b" ")
+    assert scene.run(["verify", str(path), *trust]) == 1
+    path.write_bytes(data)
+    signature.unlink()
+    assert scene.run(["verify", str(path), *trust]) == 4
+    package = scene.arguments(tmp_path, "incident", tmp_path / "p.zip", "--camera", "gate", "--from",
+                              label.utc(WALL + 10), "--to", label.utc(WALL + 12))  # fmt: skip
+    assert scene.run(package) == 0
+    held = scene.contents(tmp_path / "p.zip")
+    report = verify.certificate(held[manifest.FILE], held[manifest.SIGNATURE], [])
+    assert report.outcome == "broken", "a manifest is no certificate"
 
 
 def test_a_person_who_is_known_by_photographs_is_covered_and_nobody_else_is(shared: Path, tmp_path: Path) -> None:
