@@ -29,7 +29,7 @@ from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.record.mp4 import CLOCK, Part
 from anonymizer.statedir import StateDir
 
-ERASED, BEGUN = "erased", "erasure begun"
+ERASED, BEGUN, ABANDONED = "erased", "erasure begun", "erasure abandoned"
 OUTSIDE = (
     "What the network video recorder and others have already stored or copied lies outside this system, and so do "
     "packages that were exported before: they are not erased by this."

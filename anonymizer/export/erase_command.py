@@ -73,6 +73,10 @@ def _run(given: argparse.Namespace) -> int:
         noted = job.noted("marks.json")
         if noted is None:
             marks, doubts = (_named(given, state), []) if known is None else _recognised(given, known, state, log)
+            if not any(marks.values()):
+                log.append((time.time(), erase.ABANDONED, {**said, "why": "the person is not recognised anywhere"}))
+                job.remove()
+                raise ConfigError("the person is not recognised anywhere in these originals; nothing was erased")
             noted = {"marks": {c: [asdict(m) for m in these] for c, these in marks.items()}, "doubts": doubts}
             job.note("marks.json", noted)
         marks = {camera: [Mark.parse(one) for one in these] for camera, these in noted["marks"].items()}
@@ -119,8 +123,6 @@ def _recognised(
                     f"{camera} {label.utc(m.start)} to {label.utc(m.stop)}: {m.reason}" for m in looked.moments
                     if m.sure < 0.3
                 ]  # fmt: skip
-    if not any(marks.values()):
-        raise ConfigError("the person is not recognised anywhere in these originals; nothing was erased")
     return marks, doubts + damaged
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyrage.x25519 import Identity
 
-from anonymizer.export import manifest, verify
+from anonymizer.export import command, erase_command, manifest, verify
 from anonymizer.export.marks import Mark
 from anonymizer.record import audit, holds, label
 from anonymizer.record.catalogue import Catalogue
@@ -184,6 +184,20 @@ def test_an_unknown_track_erases_nothing_and_leaves_nothing(tmp_path: Path, stat
     assert [entry.kind for entry in audit.entries(state.path)] == ["audit begun"] and not list(
         state.path.glob("eras*/*")
     )
+
+
+def test_a_person_who_is_found_nowhere_leaves_nothing_unfinished(
+    tmp_path: Path, state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    (tmp_path / "photo.png").write_bytes(b"a photograph")
+    monkeypatch.setattr(command, "knowing", lambda *_: None)
+    monkeypatch.setattr(erase_command, "_named", lambda *_: {"gate": []})
+    times = ["--camera", "gate", "--from", label.utc(WALL), "--to", label.utc(WALL + 5)]
+    assert scene.run(arguments(tmp_path, "--photo", str(tmp_path / "photo.png"), *times)) == 2
+    assert not list((state.path / "erasures").iterdir()) and not (tmp_path / "erased.json").exists()
+    *_, last = audit.entries(state.path)
+    assert last.kind == "erasure abandoned" and last.said["case"]
 
 
 def test_a_box_moves_along_between_two_by_hand() -> None:
