@@ -17,7 +17,7 @@ from anonymizer.synthesis.sampling import stretch
 PINCH = 0.2
 """Places on the outline show what lies further from the face's middle by this share of their distance from it."""
 
-INNER, FULL, OUTER = 0.75, 1.05, 1.6
+INNER, FULL, OUTER = 0.65, 1.0, 1.6
 """Distances from the face's middle, as shares of the outline's, at which that begins, is greatest and has ended. It
 falls slowly enough that no place is shown twice."""
 
