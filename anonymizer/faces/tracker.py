@@ -179,9 +179,11 @@ class Track:
         across, along = settings.growth, settings.growth
         if not self.first <= time <= self.last:
             size, least = math.sqrt(width * height), WALKING if self.last - self.first <= BRIEF else 0.0
-            vx, vy = self.leaving if time > self.last else self.entering
-            across += 0.25 * max(abs(vx) / size, least)
-            along += 0.25 * max(abs(vy) / size, least)
+            vx, vy = map(abs, self.leaving if time > self.last else self.entering)
+            if settings.evidence:  # nothing may be missed, and faint boxes say little of where they go
+                vx = vy = math.hypot(vx, vy)
+            across += 0.25 * max(vx / size, least)
+            along += 0.25 * max(vy / size, least)
         gap = self.gap(time)
         doubt = (settings.sure - self._clear(time)) / (settings.sure - settings.low)
         margins = (settings.margin + max(0.0, doubt) * share for share in settings.faint)
@@ -358,7 +360,7 @@ class Tracker:
         large face that look after look did not find again, as a look-ahead shows, has turned away or is hidden."""
         s = self.settings
         known = track.best >= s.sure or (track.seen >= OFTEN and track.total >= s.strong * track.seen)
-        gone = track.misses >= VAIN and track.end[3] >= LARGE
+        gone = track.misses >= VAIN and track.end[3] >= LARGE and not s.evidence
         return s.hold * (0.5 if not known else GONE if gone else 1.0)
 
     def _before(self, track: Track) -> float:
