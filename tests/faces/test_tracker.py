@@ -70,9 +70,7 @@ def test_a_large_face_that_was_looked_for_in_vain_is_held_for_less(size: float, 
 
 
 @pytest.mark.parametrize(("score", "missed", "filled"), [(0.6, 1, True), (0.6, 2, False), (0.9, 2, True)])
-def test_what_is_missed_as_often_as_seen_proves_nothing_of_before(
-    score: float, missed: int, filled: bool
-) -> None:
+def test_what_is_missed_as_often_as_seen_proves_nothing_of_before(score: float, missed: int, filled: bool) -> None:
     tracker = Tracker()
     for i in range(2):
         tracker.update(i * STEP, found([(200, 150, 40, score)]))
