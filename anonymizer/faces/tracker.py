@@ -365,10 +365,8 @@ class Tracker:
 
     def _before(self, track: Track) -> float:
         """Seconds; what is faint was there before its first sighting for as long as it is held after its last."""
-        s = self.settings
-        # What was looked for in vain as often as it was seen proves nothing of the time before.
-        if self._proven(track) and (track.best >= s.sure or track.missed < track.seen or s.evidence):
-            return s.backfill
+        if self._proven(track):
+            return self.settings.backfill
         return self._hold(track) if track.evident else 0.0
 
     def forget(self, before: float) -> None:

@@ -69,16 +69,6 @@ def test_a_large_face_that_was_looked_for_in_vain_is_held_for_less(size: float, 
     assert bool(tracker.faces(last + 0.2)) is held
 
 
-@pytest.mark.parametrize(("score", "missed", "filled"), [(0.6, 1, True), (0.6, 2, False), (0.9, 2, True)])
-def test_what_is_missed_as_often_as_seen_proves_nothing_of_before(score: float, missed: int, filled: bool) -> None:
-    tracker = Tracker()
-    for i in range(2):
-        tracker.update(i * STEP, found([(200, 150, 40, score)]))
-    for i in range(missed):
-        tracker.update((2 + i) * STEP, found([]))
-    assert bool(tracker.faces(-0.3)) is filled
-
-
 @pytest.mark.parametrize(("times", "held"), [(4, False), (5, True)])
 def test_many_fair_sightings_are_as_good_as_a_sure_one(times: int, held: bool) -> None:
     tracker = Tracker()
