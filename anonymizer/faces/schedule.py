@@ -16,6 +16,10 @@ import numpy as np
 
 from anonymizer.frame import U8
 
+SLOW, SLOW_INTERVAL = 0.06, 0.14
+"""A camera whose pictures are more than SLOW seconds apart is looked at whole at least so often: between two pictures a
+face goes farther, and there is time."""
+
 Rectangle = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the picture."""
 State = tuple[float, float, float, float]
@@ -85,7 +89,8 @@ class Schedule:
         changed = self._watch(luma)
         if self._last_whole is None:
             return self._whole(time, s.first_size if self.size == s.size else self.size)
-        interval = s.interval if self._moved.max() > 0.02 else s.still
+        moving = min(s.interval, SLOW_INTERVAL) if step > SLOW else s.interval
+        interval = moving if self._moved.max() > 0.02 else s.still
         if changed > s.cut or time + step - self._last_whole > interval + 1e-3:
             return self._whole(time, self.size)
         return Plan(None, self._regions(time, wishes))
