@@ -4,7 +4,7 @@ The tracker serves privacy first, so doubt covers. In short:
 
 - A track is a list of sightings (time, box, score, points). Where its face is at any time follows from them alone:
   between two sightings by a line through those around it, before the first and after the last by the velocity of the
-  nearest ones (``Track.state_at``). The farther in time the nearest sighting, the larger the box (``Track.box_at``).
+  nearest ones (``Track.state_at``). The farther in time the nearest sighting, the larger the box (``Tracker.box_at``).
 - ``Tracker.update`` takes the detections of one pass. Strong ones are paired with tracks first, then weak ones with the
   tracks that are left; what remains begins new tracks if it is not too weak.
 - A track never seen well is dropped when passes that looked for it did not find it again, too often.
@@ -20,16 +20,16 @@ Everything is a function of the times and detections handed in; nothing reads a 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.faces.assignment import assign
 from anonymizer.faces.detectors import Detections, overlaps, suppress
-from anonymizer.frame import F32, Box, Face
+from anonymizer.faces.track import Sighting, State, Track
+from anonymizer.frame import Box, Face
 
 F64 = NDArray[np.float64]
 
@@ -67,148 +67,6 @@ class TrackerSettings:
     faint: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-State = tuple[float, float, float, float]
-"""Centre x and y, width and height of a face in pixels."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
-    """A detection that belongs to a track. points: as in Face."""
-
-    time: float
-    state: State
-    score: float
-    points: F32
-
-
-@dataclass(slots=True, eq=False)
-class Track:
-    """One face over time.
-
-    sightings: oldest first. seen: how many there ever were. misses: passes that looked for the face since its last
-    sighting, and did not find it; missed: all of them. traced: whether it was followed into the past. best: its highest
-    score; total: the sum of them. evident: whether its weak sightings, taken together, make a face. start, end: where
-    it was at the first and at the last sighting; entering, leaving: pixels a second there.
-    """
-
-    number: int
-    sightings: list[Sighting] = field(default_factory=list)
-    seen: int = 0
-    misses: int = 0
-    missed: int = 0
-    traced: bool = False
-    best: float = 0.0
-    total: float = 0.0
-    evident: bool = False
-    start: State = (0.0, 0.0, 0.0, 0.0)
-    end: State = (0.0, 0.0, 0.0, 0.0)
-    entering: tuple[float, float] = (0.0, 0.0)
-    leaving: tuple[float, float] = (0.0, 0.0)
-
-    def add(self, sighting: Sighting) -> None:
-        self.sightings.append(sighting)
-        self.seen += 1
-        self.misses = 0
-        self.best = max(self.best, sighting.score)
-        self.total += sighting.score
-        self.end, self.leaving = self._smoothed(self.last), _velocity(self.sightings, self.last)
-        if self.last - self.first <= VELOCITY_SPAN:
-            self.start, self.entering = self._smoothed(self.first), _velocity(self.sightings, self.first)
-
-    def extend_back(self, sighting: Sighting) -> None:
-        """Put an older sighting before the first."""
-        self.sightings.insert(0, sighting)
-        self.seen += 1
-        self.total += sighting.score
-        self.start, self.entering = self._smoothed(self.first), _velocity(self.sightings, self.first)
-
-    @property
-    def first(self) -> float:
-        return self.sightings[0].time
-
-    @property
-    def last(self) -> float:
-        return self.sightings[-1].time
-
-    def around(self, time: float) -> tuple[Sighting, Sighting]:
-        """The sightings before and after ``time``; the same one twice where there is none on one side."""
-        if time >= self.last:
-            return self.sightings[-1], self.sightings[-1]
-        i = bisect_right(self.sightings, time, key=lambda s: s.time)
-        return self.sightings[max(0, i - 1)], self.sightings[i]
-
-    def gap(self, time: float) -> float:
-        """Seconds from ``time`` to the nearest sighting."""
-        before, after = self.around(time)
-        return min(abs(time - before.time), abs(after.time - time))
-
-    def state_at(self, time: float) -> State:
-        """Where the face is at ``time``."""
-        if self.first <= time <= self.last:
-            return self._smoothed(time)
-        late = time > self.last
-        (x, y, width, height), (vx, vy) = (self.end, self.leaving) if late else (self.start, self.entering)
-        drift = _drift(time - (self.last if late else self.first))
-        return x + vx * drift, y + vy * drift, width, height
-
-    def _smoothed(self, time: float) -> State:
-        """The line through the sightings around ``time``, fitted by weighted least squares: the nearer the heavier.
-
-        Where fewer than three are near, or only some on one side, that is the interpolation between the sightings
-        before and after. Sizes stay at least as large as the smallest of those that the line goes through.
-        """
-        before, after = self.around(time)
-        near = [(s.time - time, s) for s in self.sightings if abs(s.time - time) < SMOOTHING]
-        if len(near) < 3 or near[0][0] > 0 or near[-1][0] < 0:
-            near = [(s.time - time, s) for s in (before, after)]
-        reach = max(SMOOTHING, *(1.01 * abs(dt) for dt, _ in near))
-        weights = [s.score * (1 - abs(dt) / reach) for dt, s in near]
-        total = sum(weights)
-        centre = sum(w * dt for w, (dt, _) in zip(weights, near, strict=True)) / total
-        spread = sum(w * (dt - centre) ** 2 for w, (dt, _) in zip(weights, near, strict=True)) + 1e-9
-        # The fitted line at dt = 0 is a weighted sum of the sightings.
-        shares = [w / total - w * (dt - centre) * centre / spread for w, (dt, _) in zip(weights, near, strict=True)]
-        x, y, width, height = (sum(k * s.state[i] for k, (_, s) in zip(shares, near, strict=True)) for i in range(4))
-        width, height = (max(v, min(s.state[i] for _, s in near)) for i, v in ((2, width), (3, height)))
-        return x, y, width, height
-
-    def box_at(self, time: float, settings: TrackerSettings) -> Box:
-        """What to cover at ``time``: the face and a margin, which grows with the time to the nearest sighting, and
-        the more so the faster the face moves, the way it moves; and the fainter the face, the larger."""
-        x, y, width, height = self.state_at(time)
-        across, along = settings.growth, settings.growth
-        if not self.first <= time <= self.last:
-            size, least = math.sqrt(width * height), WALKING if self.last - self.first <= BRIEF else 0.0
-            vx, vy = map(abs, self.leaving if time > self.last else self.entering)
-            if settings.evidence:  # nothing may be missed, and faint boxes say little of where they go
-                vx = vy = math.hypot(vx, vy)
-            across += 0.25 * max(vx / size, least)
-            along += 0.25 * max(vy / size, least)
-        gap = self.gap(time)
-        doubt = (settings.sure - self._clear(time)) / (settings.sure - settings.low)
-        margins = (settings.margin + max(0.0, doubt) * share for share in settings.faint)
-        grown = (across * gap, along * gap, along * gap)
-        beside, above, below = (
-            min(margin + more, max(settings.most, margin)) for margin, more in zip(margins, grown, strict=True)
-        )
-        left, top = x - width * (0.5 + beside), y - height * (0.5 + above)
-        return left, top, width * (1 + 2 * beside), height * (1 + above + below)
-
-    def _clear(self, time: float) -> float:
-        """Mean score of the sightings near ``time``."""
-        near = [s.score for s in self.sightings if abs(s.time - time) <= VELOCITY_SPAN]
-        return sum(near) / len(near) if near else self.total / self.seen
-
-    def points_at(self, time: float) -> F32:
-        """Where the five points are at ``time``: float32 (5, 2)."""
-        before, after = self.around(time)
-        if before.time <= time < after.time:
-            share = np.float32((time - before.time) / (after.time - before.time))
-            return before.points + (after.points - before.points) * share
-        x, y, _, _ = self.state_at(time)
-        return before.points + np.array((x - before.state[0], y - before.state[1]), np.float32)
-
-
 LONG = 0.3
 """Seconds over which weak sightings must be spread, to make a face together."""
 BRIEF, WALKING = 0.1, 1.5
@@ -218,27 +76,6 @@ OFTEN = 5
 """Sightings, ``strong`` on the mean, that make a track as certain as a sure one does."""
 VAIN, LARGE, GONE = 3, 64, 0.6
 """Looks in vain after which a face of at least LARGE pixels is gone, and the share of its hold that is left then."""
-VELOCITY_SPAN = 0.5
-"""Seconds of sightings from which a velocity is taken."""
-SMOOTHING = 0.3
-"""Seconds around a time whose sightings place the face: boxes tremble, faces move evenly for so long."""
-
-
-def _drift(dt: float) -> float:
-    """Seconds of motion at the last known velocity after ``dt`` seconds: what moves stops, with a time constant."""
-    constant = 0.4
-    return math.copysign(constant * (1 - math.exp(-abs(dt) / constant)), dt)
-
-
-def _velocity(sightings: Sequence[Sighting], time: float) -> tuple[float, float]:
-    """Pixels a second: least squares over the sightings within VELOCITY_SPAN of ``time``, pulled towards zero where
-    they are few and close together in time, because boxes tremble."""
-    near = [s for s in sightings if abs(s.time - time) <= VELOCITY_SPAN]
-    mean = sum(s.time for s in near) / len(near)
-    spread = sum((s.time - mean) ** 2 for s in near) + 0.1**2
-    vx = sum((s.time - mean) * s.state[0] for s in near) / spread
-    vy = sum((s.time - mean) * s.state[1] for s in near) / spread
-    return vx, vy
 
 
 class Tracker:
@@ -306,7 +143,7 @@ class Tracker:
             for t in self.tracks
             if (t.best >= s.start or t.evident) and t.first - self._before(t) <= time <= t.last + self._hold(t)
         ]
-        boxes = np.array([t.box_at(time, s) for t in shown]).reshape(-1, 4)
+        boxes = np.array([self.box_at(t, time) for t in shown]).reshape(-1, 4)
         guessed = np.array([t.gap(time) > 0.25 for t in shown], bool)
         faces = []
         for i, track in enumerate(shown):
@@ -327,6 +164,29 @@ class Tracker:
                 )
             )
         return faces
+
+    def box_at(self, track: Track, time: float) -> Box:
+        """What to cover at ``time``: the face and a margin, which grows with the time to the nearest sighting, and
+        the more so the faster the face moves, the way it moves; and the fainter the face, the larger."""
+        s = self.settings
+        x, y, width, height = track.state_at(time)
+        across, along = s.growth, s.growth
+        if not track.first <= time <= track.last:
+            size, least = math.sqrt(width * height), WALKING if track.last - track.first <= BRIEF else 0.0
+            vx, vy = map(abs, track.leaving if time > track.last else track.entering)
+            if s.evidence:  # nothing may be missed, and faint boxes say little of where they go
+                vx = vy = math.hypot(vx, vy)
+            across += 0.25 * max(vx / size, least)
+            along += 0.25 * max(vy / size, least)
+        gap = track.gap(time)
+        doubt = (s.sure - track.score_near(time)) / (s.sure - s.low)
+        margins = (s.margin + max(0.0, doubt) * share for share in s.faint)
+        grown = (across * gap, along * gap, along * gap)
+        beside, above, below = (
+            min(margin + more, max(s.most, margin)) for margin, more in zip(margins, grown, strict=True)
+        )
+        left, top = x - width * (0.5 + beside), y - height * (0.5 + above)
+        return left, top, width * (1 + 2 * beside), height * (1 + above + below)
 
     def restart(self) -> None:
         """Forget all tracks; later ones get new numbers."""

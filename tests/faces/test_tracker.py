@@ -143,7 +143,7 @@ def test_boxes_only_grow_with_time(times: list[float], velocity: float) -> None:
     (track,) = tracker.tracks
     for side in (1, -1):
         origin = track.last if side > 0 else track.first
-        widths = [track.box_at(origin + side * t, S)[2] for t in sorted(times)]
+        widths = [tracker.box_at(track, origin + side * t)[2] for t in sorted(times)]
         assert widths == sorted(widths)
         assert widths[0] >= 40 * (1 + 2 * S.margin) - 1e-6
 
