@@ -14,16 +14,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from anonymizer.faces.track import State
 from anonymizer.frame import U8
 
-SLOW, SLOW_INTERVAL = 0.06, 0.14
-"""A camera whose pictures are more than SLOW seconds apart is looked at whole at least so often: between two pictures a
-face goes farther, and there is time."""
+SLOW = 0.07
+"""Where pictures are more than so many seconds apart, each in which something moves is looked at whole: between two a
+face goes far, and there is time."""
 
 Rectangle = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the picture."""
-State = tuple[float, float, float, float]
-"""Centre x and y, width and height of a face in pixels."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ class Schedule:
         changed = self._watch(luma)
         if self._last_whole is None:
             return self._whole(time, s.first_size if self.size == s.size else self.size)
-        moving = min(s.interval, SLOW_INTERVAL) if step > SLOW else s.interval
-        interval = moving if self._moved.max() > 0.02 else s.still
+        moving = self._moved.max() > 0.02
+        interval = s.still if not moving else s.interval if step <= SLOW else 0.0
         if changed > s.cut or time + step - self._last_whole > interval + 1e-3:
             return self._whole(time, self.size)
         return Plan(None, self._regions(time, wishes))
