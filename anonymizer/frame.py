@@ -19,6 +19,13 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 
+def extent(points: F32) -> Box:
+    """The rectangle around points (n, 2)."""
+    rows = np.ascontiguousarray(points.T)  # least and greatest are found much faster along rows
+    (left, top), (right, bottom) = rows.min(1).tolist(), rows.max(1).tolist()
+    return left, top, right - left, bottom - top
+
+
 @dataclass(slots=True)
 class Planes:
     """A 4:2:0 picture, or a region of one, as writeable views.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.faces import topology
-from anonymizer.frame import F32, U8, Face, Planes
+from anonymizer.frame import F32, U8, Face, Planes, extent
 from anonymizer.synthesis import detail, layers, openings, warp
 from anonymizer.synthesis.bank import FaceModel
 from anonymizer.synthesis.light import DARK, measure, samples
@@ -140,21 +140,20 @@ class EmbeddedSwapper:
             return f"presence {face.presence:.2f}"
         if face.pose is not None and not abs(face.pose[0]) <= self.settings.yaw[self._memory.lately(face.track)]:
             return f"yaw {face.pose[0]:.0f}°"
-        left, top, right, bottom = _extent(face.landmarks)
-        wide, tall = right - left, bottom - top
+        left, top, wide, tall = extent(face.landmarks)
         if tall < self.settings.smallest:
             return f"face {tall:.0f} px high"
         x, y, w, h = face.seen or face.box
-        shared = max(0.0, min(x + w, right) - max(x, left)) * max(0.0, min(y + h, bottom) - max(y, top))
+        shared = max(0.0, min(x + w, left + wide) - max(x, left)) * max(0.0, min(y + h, top + tall) - max(y, top))
         if shared < 0.5 * min(w * h, wide * tall) or max(wide, tall) > 2 * max(w, h):
             return "landmarks beside the box"
         return ""
 
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None
-        left, top, right, bottom = _extent(face.landmarks)
-        wide, tall = REACH * (right - left) + 3, REACH * (bottom - top) + 3
-        return left - wide, top - tall, right + wide, bottom + tall
+        left, top, wide, tall = extent(face.landmarks)
+        beside, above = REACH * wide + 3, REACH * tall + 3
+        return left - beside, top - above, left + wide + beside, top + tall + above
 
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
         if not orders:
@@ -290,13 +289,6 @@ def _weight(rim: F32, hull: F32, width: float, half: tuple[int, int]) -> U8:
     # Wider by what the second blur takes away.
     cv2.polylines(weight, [inner], True, 255, thickness=side, shift=4)
     return np.asarray(cv2.blur(weight, (side, side)), np.uint8)
-
-
-def _extent(points: F32) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of points (n, 2)."""
-    rows = np.ascontiguousarray(points.T)
-    (left, top), (right, bottom) = rows.min(1).tolist(), rows.max(1).tolist()
-    return left, top, right, bottom
 
 
 def _fixed(outline: F32) -> NDArray[np.int32]:

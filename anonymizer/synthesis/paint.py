@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from anonymizer.frame import F32, Box, Face, Planes
+from anonymizer.frame import Box, Face, Planes, extent
 from anonymizer.synthesis import blend, cover, outline
 from anonymizer.synthesis.bank import Identity
 from anonymizer.synthesis.cast import RETRIES
@@ -350,18 +350,12 @@ def _borrowed(faces: list[Face]) -> list[Face]:
     for one, other in itertools.combinations(faces, 2):
         if one.landmarks is None or other.landmarks is None or not _iou(one.box, other.box):
             continue
-        a, b = _extent(one.landmarks), _extent(other.landmarks)
+        a, b = extent(one.landmarks), extent(other.landmarks)
         apart = math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)
         if apart < NEAR * min(a[3], b[3]):
             # Of two that fit as well the older track is drawn; it comes first.
             borrowed.append(one if _iou(one.seen or one.box, a) < _iou(other.seen or other.box, b) else other)
     return borrowed
-
-
-def _extent(landmarks: F32) -> Box:
-    """The rectangle around points (n, 2)."""
-    (left, top), (right, bottom) = landmarks.min(0).tolist(), landmarks.max(0).tolist()
-    return left, top, right - left, bottom - top
 
 
 def _iou(a: Box, b: Box) -> float:
