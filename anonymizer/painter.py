@@ -27,13 +27,12 @@ class Painter:
     the outlet raises, a later call raises.
 
     shown: the last frame that was served, or None while notices are. served: when that was, on the monotonic clock.
-    faces: in it. covered: when, on that clock, a frame was last covered whole, and why.
+    covered: when, on that clock, a frame was last covered whole, and why.
     """
 
     def __init__(self, outlet: Outlet, tracks: TrackLog, outbox: link.Outbox, counters: CameraCounters) -> None:
         self.shown: Frame | None = None
         self.served = float("-inf")
-        self.faces = 0
         self.covered: tuple[float, str] = (float("-inf"), "")
         self._outlet = outlet
         self._tracks = tracks
@@ -91,15 +90,14 @@ class Painter:
             self._outbox.put(link.encode_json(Kind.EVENT, event.to_json()))
         self._paint_seconds = time.monotonic() - began
         self._outlet.frame(frame)
-        self.shown, self.faces, self.served = frame, len(frame.faces), time.monotonic()
+        self.shown, self.served = frame, time.monotonic()
 
     def _notice(self, picture: av.VideoFrame, utc: float) -> None:
-        self.shown, self.faces = None, 0
+        self.shown = None
         self._outlet.notice(picture, utc)
         self._outlet.silence()
 
     def _lost(self) -> None:
-        self.faces = 0
         self._end_tracks()
         self._outlet.silence()
 

@@ -331,7 +331,7 @@ class Worker:
                 "reason": self._loss or reason,
                 "fps": len(recent) / 2,
                 "latency_ms": 1000 * statistics.median(latencies) if latencies else 0.0,
-                "faces": self._painter.faces if streaming else 0,
+                "faces": len(shown.faces) if streaming and shown is not None else 0,
             },
             "counters": counters.to_json(),
             "size": list(self._size),

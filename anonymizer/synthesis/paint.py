@@ -183,22 +183,7 @@ def _draw(
     """Drawings by the face's id; what is to be covered instead; and faces that the drawing of another one hides."""
     if swapper is None:
         return {}, [Fallback(face.track, "no swapper") for face in faces], {}
-    single: list[Face] = []
-    twins: dict[int, Face] = {}
-    # The older track first: of two boxes on one face the same one is drawn from frame to frame.
-    for face in sorted(faces, key=lambda face: face.track):
-        twin = next((other for other in single if _iou(other.box, face.box) > SAME), None)
-        if twin is None:
-            single.append(face)
-        else:
-            twins[id(face)] = twin
-    drawings: dict[int, _Placed] = {}
-    borrowed = _borrowed(single)
-    single = _without(single, borrowed)
-    waiting = [] if newcomers is None else _newcomers(single, swapper, cast)[newcomers:]
-    single = _without(single, waiting)
-    fallbacks = [Fallback(face.track, _BORROWED) for face in borrowed]
-    fallbacks += [Fallback(face.track, _UNCHOSEN) for face in waiting]
+    single, fallbacks, twins = _sorted_out(faces, swapper, cast, newcomers)
     results = _attempt(planes, single, swapper, cast, time)
     for left in range(RETRIES if newcomers is None else TRIES, -1, -1):
         wrong = [i for i, result in enumerate(results) if result == _TOO_ALIKE or isinstance(result, _Fair)][:newcomers]
@@ -210,6 +195,7 @@ def _draw(
             break
         for i, result in zip(again, _attempt(planes, [single[i] for i in again], swapper, cast, time), strict=True):
             results[i] = result
+    drawings: dict[int, _Placed] = {}
     for face, result in zip(single, results, strict=True):
         if isinstance(result, _Placed):
             drawings[id(face)] = result
@@ -218,6 +204,27 @@ def _draw(
         else:
             fallbacks.append(Fallback(face.track, _UNCHOSEN if isinstance(result, _Fair) else result))
     return drawings, fallbacks, {key: twin for key, twin in twins.items() if id(twin) in drawings}
+
+
+def _sorted_out(
+    faces: Sequence[Face], swapper: Swapper, cast: Casting, newcomers: int | None
+) -> tuple[list[Face], list[Fallback], dict[int, Face]]:
+    """The faces to draw; what is to be covered without trying; and by its id, each face that is one of the first."""
+    single: list[Face] = []
+    twins: dict[int, Face] = {}
+    # The older track first: of two boxes on one face the same one is drawn from frame to frame.
+    for face in sorted(faces, key=lambda face: face.track):
+        twin = next((other for other in single if _iou(other.box, face.box) > SAME), None)
+        if twin is None:
+            single.append(face)
+        else:
+            twins[id(face)] = twin
+    borrowed = _borrowed(single)
+    single = _without(single, borrowed)
+    waiting = [] if newcomers is None else _newcomers(single, swapper, cast)[newcomers:]
+    fallbacks = [Fallback(face.track, _BORROWED) for face in borrowed]
+    fallbacks += [Fallback(face.track, _UNCHOSEN) for face in waiting]
+    return _without(single, waiting), fallbacks, twins
 
 
 def _newcomers(faces: Sequence[Face], swapper: Swapper, cast: Casting) -> list[Face]:
