@@ -20,11 +20,11 @@ _IN_VIEW = 32
 @dataclass(slots=True)
 class _Search:
     """For a track's identity. tried: how many others it was given; left: how many of them are still to be tried in this
-    round; best: the least alike of those that were fair in it, and how alike."""
+    round; best: how alike the least alike was of those that were fair in it, and its key."""
 
     tried: int = 0
     left: int = RETRIES
-    best: tuple[float, Identity] | None = None
+    best: tuple[float, bytes] | None = None
 
 
 class Cast:
@@ -37,7 +37,7 @@ class Cast:
         self._bank = people
         self._camera = camera
         self._epoch = epoch
-        self._chosen: OrderedDict[tuple[Part, ...], Identity] = OrderedDict()
+        self._chosen: OrderedDict[tuple[Part, ...], bytes] = OrderedDict()
         self._searches: dict[int, _Search] = {}
         self._passed: dict[int, int] = {}
 
@@ -52,9 +52,11 @@ class Cast:
             return self._bank.identity(*scope)
         known = self._chosen.get(scope)
         if known is None:
-            return self._choose(scope, self._bank.distinct(*scope, beside=self._in_view()))
+            drawn = self._bank.distinct(*scope, beside=self._in_view())
+            self._choose(scope, drawn.key)
+            return drawn
         self._chosen.move_to_end(scope)
-        return known
+        return self._bank.person(known)
 
     def scope(self, track: int, decision: Decision, wall: float) -> tuple[Part, ...]:
         """What the identity is drawn from."""
@@ -74,7 +76,7 @@ class Cast:
         search.left -= 1
         scope = bank.track(self._camera, self._epoch, track)
         drawn = self._bank.distinct(*scope, f"another {search.tried}", beside=self._in_view())
-        self._choose(scope, drawn)
+        self._choose(scope, drawn.key)
         self._passed.pop(track, None)
         return True
 
@@ -82,7 +84,7 @@ class Cast:
         """The identity may be shown on the track if no other is less alike."""
         search = self._search(track)
         if search.best is None or alike < search.best[0]:
-            search.best = alike, identity
+            search.best = alike, identity.key
 
     def fairest(self, track: int, index: int) -> bool:
         """Once enough were tried, show the fairest from frame number index on; False before, or where none was fair."""
@@ -115,17 +117,16 @@ class Cast:
         return self._searches.setdefault(track, _Search())
 
     def _in_view(self) -> list[bytes]:
-        return [identity.key for identity in list(self._chosen.values())[-_IN_VIEW:]]
+        return list(self._chosen.values())[-_IN_VIEW:]
 
-    def _choose(self, scope: tuple[Part, ...], identity: Identity) -> Identity:
-        self._chosen[scope] = identity
+    def _choose(self, scope: tuple[Part, ...], key: bytes) -> None:
+        self._chosen[scope] = key
         self._chosen.move_to_end(scope)
         if len(self._chosen) > _REMEMBERED:
             self._chosen.popitem(last=False)
         for kept in (self._searches, self._passed):
             while len(kept) > _REMEMBERED:
                 del kept[next(iter(kept))]
-        return identity
 
 
 class Scene:
