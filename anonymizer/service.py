@@ -176,7 +176,8 @@ class Service:
                 self.audit.often("rules in force", camera=name, file=file, profile=self.control.profile, hash=digest)
 
     async def reload(self) -> None:
-        """Read the configuration and the rules again. What is wrong changes nothing; changed cameras start anew."""
+        """Read the configuration, the rules and the certificates again. What is wrong changes nothing; changed cameras
+        start anew."""
         _tell_systemd("RELOADING=1")
         try:
             new = self.settings if self.path is None else config.load(self.path)
@@ -186,6 +187,8 @@ class Service:
                 new = replace(new, **kept)
             for camera in new.cameras.values():
                 assembly.rules(camera.rules or new.rules)
+            self.rtsp.reload_certificate()
+            self.http.reload_certificate()
             await self._apply(new)
         except AnonymizerError as error:
             log.error("reload: nothing is changed: %s", error)

@@ -71,3 +71,10 @@ def tls_context(server: str, settings: ListeningSettings) -> ssl.SSLContext:
             f"{error}"
         ) from error
     return context
+
+
+def renew(server: str, settings: ListeningSettings, context: ssl.SSLContext) -> None:
+    """Read certificate and key again, for connections to come. ConfigError where they cannot be used; the old ones
+    stay then."""
+    tls_context(server, settings)
+    context.load_cert_chain(settings.certificate, settings.private_key)

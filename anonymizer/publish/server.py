@@ -17,7 +17,7 @@ from anonymizer.publish import message
 from anonymizer.publish.broadcast import Broadcast
 from anonymizer.publish.connection import Connection
 from anonymizer.publish.digest import Guesses, Nonces, User
-from anonymizer.publish.listening import listen, tls_context
+from anonymizer.publish.listening import listen, renew, tls_context
 from anonymizer.publish.session import Session
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.publish.stream import Stream
@@ -186,8 +186,7 @@ class Server:
     def reload_certificate(self) -> None:
         """Reads certificate and key again; new connections use them. Raises ConfigError and keeps the old ones."""
         if self._tls is not None:
-            tls_context("rtsp", self.settings)
-            self._tls.load_cert_chain(self.settings.certificate, self.settings.private_key)
+            renew("rtsp", self.settings, self._tls)
 
     async def stop(self) -> None:
         """Says goodbye to all clients; cuts those that do not take it within a second."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from anonymizer.events.state import CameraCounters, CameraState
 from anonymizer.publish import User
 from anonymizer.publish.digest import Guesses
-from anonymizer.publish.listening import listen, tls_context
+from anonymizer.publish.listening import listen, renew, tls_context
 from anonymizer.publish.server import AccessEvent
 from anonymizer.web.gate import Gate
 from anonymizer.web.metrics import Metrics
@@ -81,6 +82,7 @@ class HttpServer:
         self._stills: dict[str, asyncio.Task[bytes | None]] = {}
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
+        self._tls: ssl.SSLContext | None = None
         self._refused = 0
         self.app.router.add_get("/healthz", self._healthz)
         self.app.router.add_get("/readyz", self._readyz)
@@ -92,7 +94,7 @@ class HttpServer:
     async def start(self) -> None:
         """Raises ConfigError for an unusable address or certificate, PublishError for a port that is taken."""
         settings = self.settings
-        tls = tls_context("http", settings) if settings.tls else None
+        tls = self._tls = tls_context("http", settings) if settings.tls else None
         loop = asyncio.get_running_loop()
         listener = listen("http", settings.host, settings.port)
         runner = self._runner = web.AppRunner(
@@ -116,6 +118,11 @@ class HttpServer:
             ssl_shutdown_timeout=1.0 if tls else None,
         )
         self.port = int(listener.getsockname()[1])
+
+    def reload_certificate(self) -> None:
+        """Reads certificate and key again; new connections use them. Raises ConfigError and keeps the old ones."""
+        if self._tls is not None:
+            renew("http", self.settings, self._tls)
 
     async def stop(self) -> None:
         """Ends all connections; those with a request under way get a second."""

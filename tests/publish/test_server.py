@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from anonymizer.errors import ConfigError, PublishError
 from anonymizer.publish import RtspSettings, Stream, User
 from anonymizer.publish.server import Server
 from anonymizer.settings import Wrong
+from tests.publish.conftest import sign
 
 TCP = {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}
 
@@ -332,10 +334,29 @@ class TestTls:
         silent.close()
         noisy.close()
 
-    def test_a_renewed_certificate_is_read(self, secret, trusting, tools):
-        secret.do(secret.server.reload_certificate)
-        with tools.Client(secret.server.tls_port, wrap=trusting) as one:
-            assert one.ask("OPTIONS").status == 200
+    def test_a_renewed_certificate_is_read(self, serve, tools, tmp_path):
+        certificate, key = sign(tmp_path)
+        old = ssl.create_default_context(cafile=certificate)
+        serving = serve(tls="required", certificate=certificate, private_key=key)
+        sign(tmp_path)
+        new = ssl.create_default_context(cafile=certificate)
+
+        def ask(trusting: ssl.SSLContext) -> int:
+            def wrap(plain):
+                return trusting.wrap_socket(plain, server_hostname="127.0.0.1")
+
+            with tools.Client(serving.server.tls_port, wrap=wrap) as one:
+                return one.ask("OPTIONS").status
+
+        assert ask(old) == 200
+        serving.do(serving.server.reload_certificate)
+        assert ask(new) == 200
+        with pytest.raises(ssl.SSLCertVerificationError):
+            ask(old)
+        Path(certificate).write_text("broken")
+        with pytest.raises(ConfigError, match="cannot be used"):
+            serving.do(serving.server.reload_certificate)
+        assert ask(new) == 200
 
 
 class TestLimits:

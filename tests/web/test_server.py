@@ -219,6 +219,11 @@ def test_basic_over_tls(tmp_path: Path) -> None:
         connector = aiohttp.TCPConnector(ssl=context)
         async with aiohttp.ClientSession(f"https://127.0.0.1:{server.port}", connector=connector) as trusted:
             await test(trusted, server)
+        old = certificate.read_bytes()
+        subprocess.run(command, check=True, capture_output=True)
+        server.reload_certificate()
+        served = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", server.port))
+        assert served.strip() == certificate.read_text().strip() != old.decode().strip()
 
     serve(connected, house(), client=trusting, **settings)
 
