@@ -42,7 +42,8 @@ class TrackerSettings:
     strong: detections from this score on choose their track first.
     hold: seconds a proven face is covered after it was last seen, a doubtful one half as long. reach: seconds in which
     a lost track is taken up again.
-    backfill: seconds a face is covered before it was first seen (bounded by the look-ahead too).
+    backfill: seconds a face is covered before it was first seen (bounded by the look-ahead too); a large one in doubt
+    for ``hold`` only.
     margin: share of the box's size added on each side. growth: the same per second to the nearest sighting.
     most: the largest share added on each side.
     refuted_by: passes without it for each pass with it that end a track never seen well.
@@ -75,7 +76,8 @@ velocity is not known yet."""
 OFTEN = 5
 """Sightings, ``strong`` on the mean, that make a track as certain as a sure one does."""
 VAIN, LARGE, GONE = 3, 64, 0.6
-"""Looks in vain after which a face of at least LARGE pixels is gone, and the share of its hold that is left then."""
+"""Looks in vain after which a face of at least LARGE pixels is gone, and the share of its hold that is left then. One
+never seen well is in doubt until it was found in VAIN looks more than it was not."""
 
 
 class Tracker:
@@ -224,9 +226,12 @@ class Tracker:
         return s.hold * (0.5 if not known else GONE if gone else 1.0)
 
     def _before(self, track: Track) -> float:
-        """Seconds; what is faint was there before its first sighting for as long as it is held after its last."""
+        """Seconds; what is faint was there before its first sighting for as long as it is held after its last. A large
+        face in doubt, a print on a shirt or a hand, was not there for long, or looks would have found it."""
+        s = self.settings
         if self._proven(track):
-            return self.settings.backfill
+            doubtful = track.best < s.sure and track.seen < track.missed + VAIN
+            return s.hold if doubtful and track.start[3] >= LARGE and not s.evidence else s.backfill
         return self._hold(track) if track.evident else 0.0
 
     def forget(self, before: float) -> None:

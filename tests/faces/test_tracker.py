@@ -103,6 +103,18 @@ def test_late_found_face_is_covered_backwards(before: float, vx: float, vy: floa
     assert tracker.faces(1 - S.backfill - 0.01) == []
 
 
+@pytest.mark.parametrize(
+    ("size", "score", "times", "before"),
+    [(80, 0.6, 2, S.hold), (80, 0.6, 3, S.backfill), (80, 0.9, 2, S.backfill), (60, 0.6, 2, S.backfill)],
+)
+def test_a_large_face_in_doubt_was_not_there_for_long(size: float, score: float, times: int, before: float) -> None:
+    tracker = Tracker()
+    for i in range(times):
+        tracker.update(1 + i * STEP, found([(200, 150, size, score)]))
+    assert tracker.faces(1 - before + 0.01)
+    assert not tracker.faces(1 - before - 0.01)
+
+
 def test_weak_sightings_count_once_the_face_is_proven() -> None:
     """Too weak to begin a track, they still show where a proven face came from."""
     tracker = Tracker()
