@@ -36,7 +36,7 @@ class SmoothingSettings:
     noise: float = 0.008
     sure: float = 0.03
     pixels: float = 0.1
-    settle: float = 0.25
+    settle: float = 0.1
     gap: float = 0.5
     carried: tuple[float, float, float] = (2.0, 1.5, 2.0)
 

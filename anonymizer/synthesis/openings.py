@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anonymizer.faces import topology
 from anonymizer.frame import F32
 
-EYES, REST = 2.6, 0.28
+EYES, REST = 3.2, 0.27
 """By how much the opening of an eye, over its width, is drawn further from REST than the landmarks put it."""
 
 NARROW, WIDE = 0.1, 1.6

@@ -33,7 +33,7 @@ def with_eyes(wanted: float) -> np.ndarray:
     return face
 
 
-@pytest.mark.parametrize(("seen", "wanted"), [(0.28, 0.28), (0.2, 0.072), (0.32, 0.384), (0.16, 0.016)])
+@pytest.mark.parametrize(("seen", "wanted"), [(0.27, 0.27), (0.2, 0.046), (0.3, 0.366), (0.16, 0.016)])
 def test_eyes_are_drawn_further_from_rest(seen: float, wanted: float) -> None:
     after = openings.drawn(with_eyes(seen))
     for pairs in EYES:

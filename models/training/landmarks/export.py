@@ -32,7 +32,7 @@ class Answer(nn.Module):
         self.net = net
 
     def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        points, logit, _ = self.net(crops)
+        points, logit, *_ = self.net(crops)
         return points, torch.sigmoid(logit)
 
 

@@ -28,7 +28,7 @@ RIDGE = 3e-4
 
 @torch.no_grad()
 def features(net: LandmarkNet, shards: Shards, most: int) -> tuple[np.ndarray, ...]:
-    """Features (n, 2 × 64 + CODE + 1), centres (n, 3), targets (n, 200, 3) and weights (n,) of labelled views."""
+    """Features (n, KNOWN + CODE + 1), centres (n, 3), targets (n, 200, 3) and weights (n,) of labelled views."""
     kept: list[tuple[np.ndarray, ...]] = []
     seen: dict[str, torch.Tensor] = {}
     hooks = [
@@ -41,7 +41,7 @@ def features(net: LandmarkNet, shards: Shards, most: int) -> tuple[np.ndarray, .
         for start in range(0, min(most, len(known)), 64):
             part = known[start : min(start + 64, most)]
             crops = np.stack([views.crop_of(images[tile], looks[tile, view])[0] for tile, view in part])
-            points, _, _ = net(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
+            points, *_ = net(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
             given = torch.cat([seen["anchors"], seen["code"], torch.ones(len(part), 1)], 1)
             linear = net.points(seen["anchors"]) + net.correct(seen["code"])
             centre = (points - linear.reshape(-1, POINTS, 3))[:, 0]

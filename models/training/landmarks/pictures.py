@@ -24,7 +24,10 @@ from anonymizer.faces.pose import pose_of
 FOLDERS = ("faces", "photos/bare", "photos/masked", "photos/people")
 SHARES = {"faces": 0.40, "bare": 0.28, "masked": 0.10, "people": 0.22}
 PLAIN = 0.6
-"""Share of the faces that are shown as they are; the others are turned in space, their eyes shut, their shape mixed."""
+"""Share of the faces that are shown as they are, but for eyes and mouth; the others are turned in space, their shape
+mixed."""
+BLINK, GAPE = 0.5, 0.3
+"""Shares of the faces whose eyes, and whose mouth, are opened or shut."""
 TILE = 128
 """Side of a stored picture: a crop and a margin, so that it can still be shifted, scaled and turned."""
 MARGIN = 128 / 112
@@ -126,7 +129,7 @@ class Pictures:
         if self.names[number].startswith("photos/people"):
             picture, label = _around(picture, label)
         plain = rng.random() < PLAIN
-        yaw = pitch = mix = blink = 0.0
+        yaw = pitch = mix = blink = gape = 0.0
         if not plain and rng.random() < 0.8:
             has_yaw, has_pitch, _ = (float(value) for value in self.poses[number])
             target = rng.uniform(-52, 52)
@@ -136,14 +139,14 @@ class Pictures:
             pitch = float(np.clip(rng.normal(-6, 18), has_pitch - 38, has_pitch + 32)) - has_pitch
         if not plain and rng.random() < 0.5:
             mix = rng.uniform(0, 0.5)
-        if not plain and rng.random() < 0.2:
-            blink = rng.uniform(0.2, 0.95)
-        distance = float(np.exp(rng.uniform(np.log(2.5), np.log(25))))
+        if rng.random() < BLINK:
+            blink = rng.uniform(-0.35, 0.95)
+        if rng.random() < GAPE:
+            gape = rng.uniform(-0.9, 0.4)
+        distance = float(np.exp(rng.uniform(np.log(2.5), np.log(25)))) if not plain else 1e3
         other = int(rng.integers(len(self.turner.shapes)))
-        if plain:
-            before, after = label[:, :2].astype(np.float64), label.astype(np.float64)
-        else:
-            before, after = self.turner(label, yaw, pitch, mix, other, blink, distance)
+        before, after = self.turner(label, yaw, pitch, mix, other, blink, gape, distance)
+        same = plain and not blink and not gape
 
         points = after[: topology.COUNT]
         crop = crop_around(points[:, :2].astype(np.float32))
@@ -162,7 +165,7 @@ class Pictures:
         shrink = crop.side / RENDER
         if shrink > 1.5:
             picture = cv2.GaussianBlur(picture, (0, 0), 0.4 * shrink)
-        if plain:  # from pixel edges to pixel centres
+        if same:  # from pixel edges to pixel centres
             frame[:, 2] += frame[:, :2].sum(1) / 2 - 0.5
             how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             image = cv2.warpAffine(picture, frame, (RENDER, RENDER), flags=how, borderMode=cv2.BORDER_REPLICATE)

@@ -54,12 +54,21 @@ class Turner:
         return np.concatenate([solid, *rings])
 
     def __call__(
-        self, label: np.ndarray, yaw: float, pitch: float, mix: float, other: int, blink: float, distance: float
+        self,
+        label: np.ndarray,
+        yaw: float,
+        pitch: float,
+        mix: float,
+        other: int,
+        blink: float,
+        gape: float,
+        distance: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Vertices before (308, 2) and after (308, 3), both in the picture's pixels; the first 200 are the new label.
 
         yaw and pitch: degrees to turn by. mix: share of the shape of face number other. blink: share by which the
-        upper lids come down. distance: of the camera, in face heights.
+        upper lids come down; they go up where it is negative. gape: by how much the lower lip comes down, in widths of
+        the mouth; where it is negative, the share by which the mouth shuts. distance: of the camera, in face heights.
         """
         label = label.astype(np.float64)
         before = self._with_rings(label)
@@ -67,6 +76,16 @@ class Turner:
         if blink:
             for upper, lower in (_LIDS_RIGHT, _LIDS_LEFT):
                 after[upper] += blink * (after[lower] - after[upper])
+        if gape:
+            if gape < 0:
+                move = gape * (after[_LIPS[1]] - after[_LIPS[0]])
+            else:
+                across = after[_CORNERS[1]] - after[_CORNERS[0]]
+                down = after[topology.OVAL[18]] - after[topology.NOSE_TIP]
+                move = gape * np.linalg.norm(across) * down / np.linalg.norm(down) * _ARCH
+            after[_LIPS[1]] += move
+            after[_LIPS[2]] += move
+            after[topology.OVAL[15:22]] += 0.6 * move[4]
         centre = after.mean(0)
         if mix:
             rotation = rotation_of(label[None].astype(np.float32))[0]
@@ -115,5 +134,9 @@ class Turner:
         return np.ascontiguousarray(maps[..., 0]), np.ascontiguousarray(maps[..., 1])
 
 
+_LIPS = (topology.LIPS_INNER[:10:-1], topology.LIPS_INNER[1:10], topology.LIPS_OUTER[1:10])
+"""Points that face each other: the inner edge of the upper lip, that of the lower one, and its outer edge."""
+_CORNERS = topology.LIPS_INNER[[0, 10]]
+_ARCH = np.sin(np.pi * np.arange(1, 10) / 10)[:, None] ** 0.7
 _LIDS_RIGHT = (topology.points(246, 161, 160, 159, 158, 157, 173), topology.points(7, 163, 144, 145, 153, 154, 155))
 _LIDS_LEFT = (topology.points(466, 388, 387, 386, 385, 384, 398), topology.points(249, 390, 373, 374, 380, 381, 382))
