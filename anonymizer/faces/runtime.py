@@ -98,8 +98,9 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     _one_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    options.enable_mem_pattern = False  # DirectML refuses them; elsewhere they keep a second copy and save no time
     names = provider_names(providers)
+    # Memory patterns: on the CPU they keep a second copy and save no time, and DirectML refuses them.
+    options.enable_mem_pattern = len(names) > 1 and PROVIDERS["directml"] not in names
     session = None
     if len(names) > 1:
         try:

@@ -6,13 +6,11 @@ import signal
 import ssl
 from pathlib import Path
 
-from tests.live import rig
+from tests.certificates import sign
 from tests.live.rig import Proxy, free_port, wait_for
-from tests.publish.conftest import sign
 
 
 def test_a_renewed_certificate_is_served_after_a_reload(tmp_path: Path) -> None:
-    rig.need("openssl")
     certificate, key = sign(tmp_path)
     port = free_port()
     listening = {"host": "127.0.0.1", "port": free_port(), "udp_port": 0, "auth": "none", "tls_port": port}

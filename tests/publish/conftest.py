@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import av
@@ -23,6 +20,7 @@ from av.video.frame import PictureType
 from anonymizer.access_unit import AccessUnit, Codec
 from anonymizer.publish import RtspSettings, Stream, User
 from anonymizer.publish.server import Server
+from tests.certificates import sign
 
 WIDTH, HEIGHT, RATE = 320, 240, 25
 CELL, BITS = 20, 12
@@ -299,18 +297,6 @@ def tools() -> Tools:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Files with a self-signed certificate and its key."""
     return sign(tmp_path_factory.mktemp("tls"))
-
-
-def sign(folder: Path) -> tuple[str, str]:
-    """Files in the folder with a new self-signed certificate and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    files = str(folder / "cert.pem"), str(folder / "key.pem")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    command = ["openssl", "req", "-x509", *curve, *subject, "-out", files[0], "-keyout", files[1]]
-    subprocess.run(command, check=True, capture_output=True)
-    return files
 
 
 @pytest.fixture

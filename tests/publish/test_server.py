@@ -19,7 +19,7 @@ from anonymizer.errors import ConfigError, PublishError
 from anonymizer.publish import RtspSettings, Stream, User
 from anonymizer.publish.server import Server
 from anonymizer.settings import Wrong
-from tests.publish.conftest import sign
+from tests.certificates import sign
 
 TCP = {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}
 

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import re
 import ssl
-import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from anonymizer.settings import build
 from anonymizer.web import HttpSettings
 from anonymizer.web.server import HttpServer, View
 from anonymizer.yamlfile import InvalidFile, parse
+from tests.certificates import sign
 
 GUARD, OTHER = User("guard", "s3cret"), User("other", "s3cret too")
 STILL = "/api/cameras/gate/frame.jpg"
@@ -200,10 +200,7 @@ def test_basic_without_tls_only_when_asked_for(auth: str, status: int) -> None:
 
 
 def test_basic_over_tls(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=x -addext"
-    command = [*make.split(), "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
+    certificate, key = sign(tmp_path)
 
     async def test(session: aiohttp.ClientSession, server: HttpServer) -> None:
         async with session.get(STILL, headers=basic("guard", "s3cret")) as answer:
@@ -212,18 +209,18 @@ def test_basic_over_tls(tmp_path: Path) -> None:
             assert answer.status == 401
 
     trusting = {"connector": None}
-    settings = {"tls": True, "certificate": str(certificate), "private_key": str(key)}
+    settings = {"tls": True, "certificate": certificate, "private_key": key}
 
     async def connected(session: aiohttp.ClientSession, server: HttpServer) -> None:
-        context = ssl.create_default_context(cafile=str(certificate))
+        context = ssl.create_default_context(cafile=certificate)
         connector = aiohttp.TCPConnector(ssl=context)
         async with aiohttp.ClientSession(f"https://127.0.0.1:{server.port}", connector=connector) as trusted:
             await test(trusted, server)
-        old = certificate.read_bytes()
-        subprocess.run(command, check=True, capture_output=True)
+        old = Path(certificate).read_text()
+        sign(tmp_path)
         server.reload_certificate()
         served = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", server.port))
-        assert served.strip() == certificate.read_text().strip() != old.decode().strip()
+        assert served.strip() == Path(certificate).read_text().strip() != old.strip()
 
     serve(connected, house(), client=trusting, **settings)
 
