@@ -29,6 +29,7 @@ from anonymizer.config import Config
 from anonymizer.errors import AnonymizerError
 from anonymizer.events.state import CameraCounters
 from anonymizer.events.tracks import TrackLog, zones_of
+from anonymizer.faces import runtime
 from anonymizer.faces.finder import Ready
 from anonymizer.frame import Frame
 from anonymizer.ingest.camera import CameraLost, keep_streaming
@@ -306,6 +307,7 @@ class Worker:
             self._outbox.put(link.encode_json(Kind.STATE, self._state(now)))
         if now - self._last_trim >= _TRIM_EVERY:
             self._last_trim = now
+            runtime.give_back()
             heap.trim()
 
     def _state(self, now: float) -> dict[str, Any]:

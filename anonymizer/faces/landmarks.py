@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from anonymizer.faces import topology
-from anonymizer.faces.runtime import Contract, Port, check, open_session
+from anonymizer.faces.runtime import Contract, Port, check, open_session, run_options
 from anonymizer.frame import F32, U8, Box, Face, Planes
 
 CROP_SCALE = 1.5
@@ -170,7 +170,8 @@ class Landmarker:
         images = np.stack([cut(planes, crop, self.size) for crop in crops])
         if self._own:
             batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
-            points, presence = self._session.run(["landmarks", "presence"], {"crops": batch})
+            options = run_options(self._session)
+            points, presence = self._session.run(["landmarks", "presence"], {"crops": batch}, options)
         else:
             points, presence = self._mesh(images)
         found, depth = points[:, :, :2] * self.size, points[:, :, 2]
@@ -188,7 +189,7 @@ class Landmarker:
         presence = np.empty(len(images), np.float32)
         for i, image in enumerate(images):
             batch = image[None, :, :, ::-1].astype(np.float32) / 255
-            mesh, logit = self._session.run(None, {self._name: batch})
+            mesh, logit = self._session.run(None, {self._name: batch}, run_options(self._session))
             points[i, :-2] = mesh.reshape(_MESH_COUNT, 3)[topology.MESH_INDICES] / self.size
             presence[i] = 1 / (1 + np.exp(-logit.item()))
         points[:, topology.IRIS_RIGHT] = points[:, topology.EYE_RIGHT].mean(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,7 +32,12 @@ PROVIDERS = {
 }
 """Short names of execution providers, as users write them."""
 
+FRUGAL = ort.RunOptions()
+"""For a run that ends with giving back what the CPU's arena does not use."""
+FRUGAL.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
 _warned: set[str] = set()
+_asked = threading.Event()
 
 Shape = tuple[int | None, ...]
 
@@ -57,6 +63,24 @@ class Contract:
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+
+def run_options(session: ort.InferenceSession) -> ort.RunOptions | None:
+    """What a model that runs in every picture is to be run with: FRUGAL once after ``give_back``, on the CPU."""
+    if not _asked.is_set() or session.get_providers() != [PROVIDERS["cpu"]]:
+        return None
+    _asked.clear()
+    return FRUGAL
+
+
+def give_back() -> None:
+    """Have the arena's unused memory freed by the next run. Costs that run and the next of each model a millisecond or
+    more.
+
+    How much the arena once held depends on which models happened to run at the same moment; without this, rare moments
+    would make a process grow for hours.
+    """
+    _asked.set()
 
 
 def provider_names(short: Sequence[str]) -> list[str]:
