@@ -52,8 +52,8 @@ class Settings:
     tracks: int = 256
 
 
-REACH = 0.14
-"""Context around the landmarks, as a share of their extent: room for forehead, ears and feather."""
+REACH, ABOVE = 0.14, 0.18
+"""Context around the landmarks and above them, as shares of their extent: room for hairline, ears and feather."""
 
 FEATHER = 0.07
 """Width of the blend's edge over the face's width."""
@@ -72,8 +72,7 @@ _HALF = np.float32(0.5)
 class _Job:
     """One face on its way. scale: from the crop's pixels to those it is drawn in; size: (width, height) of these.
 
-    weight: uint8 at chroma's size; core: the same, not zero where the face covers the picture whole. sharpness: as
-    remembered, or None where it must be measured.
+    weight: uint8 at chroma's size. sharpness: as remembered, or None where it must be measured.
     """
 
     order: Order
@@ -83,7 +82,6 @@ class _Job:
     scale: tuple[float, float]
     size: tuple[int, int]
     weight: U8
-    core: U8
     sharpness: Sharpness | None
 
     @property
@@ -152,8 +150,8 @@ class EmbeddedSwapper:
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None
         left, top, wide, tall = extent(face.landmarks)
-        beside, above = REACH * wide + 3, REACH * tall + 3
-        return left - beside, top - above, left + wide + beside, top + tall + above
+        beside, above, below = REACH * wide + 6, ABOVE * tall + 5, REACH * tall + 3
+        return left - beside, top - above, left + wide + beside, top + tall + below
 
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
         if not orders:
@@ -184,9 +182,8 @@ class EmbeddedSwapper:
             weight = _weight(rim * to_drawn, hull * to_drawn, float(drawn.min()), (size[0] // 2, size[1] // 2))
             skin = self._wardrobe(order.identity, crop.full_range)
             black = 0.0 if crop.full_range else 16.0
-            core = (weight > 250).view(np.uint8)
             known = self._memory.known((order.track, order.identity.key), time)
-            jobs.append(_Job(order, skin, black, drawn, factor, size, weight, core, known))
+            jobs.append(_Job(order, skin, black, drawn, factor, size, weight, known))
         return jobs
 
     def _measure(self, jobs: Sequence[_Job], truth: F32, time: float) -> list[_Look]:
@@ -272,10 +269,19 @@ class EmbeddedSwapper:
         bands, sharpness = detail.split(luma, width), job.sharpness
         if sharpness is None:
             original = detail.split(shrink(job.order.crop.y, job.size).astype(np.float32), width)
-            core = np.asarray(cv2.resize(job.core, job.size, interpolation=cv2.INTER_NEAREST), np.uint8)
+            core = _core(job)
             found = Sharpness(detail.strength(original, core), detail.strength(bands, core))
             sharpness = self._memory.measured(job.key, time, found)
         return detail.match(bands, sharpness.drawn, sharpness.wanted)
+
+
+def _core(job: _Job) -> U8:
+    """uint8, not zero where skin covers skin: the blend also covers hair, which is sharper."""
+    skin = np.zeros_like(job.weight)
+    outline = job.order.landmarks[topology.OVAL] * np.array(job.scale, np.float32)
+    cv2.fillPoly(skin, [_fixed(outline)], 1, shift=4)
+    cv2.bitwise_and(skin, (job.weight > 250).view(np.uint8), dst=skin)
+    return np.asarray(cv2.resize(skin, job.size, interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _weight(rim: F32, hull: F32, width: float, half: tuple[int, int]) -> U8:

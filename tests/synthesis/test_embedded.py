@@ -36,10 +36,29 @@ def test_inner_features_are_replaced_whole_at_every_size(size: int) -> None:
     for outline in (topology.EYE_RIGHT, topology.EYE_LEFT, topology.BROW_RIGHT, topology.LIPS_OUTER):
         for x, y in landmarks[outline].astype(int):
             assert drawing.weight[y, x] >= (255 if size > 40 else 250)
-    assert drawing.weight[0].max() == 0 and drawing.weight[:, 0].max() == 0 and drawing.weight[:, -1].max() == 0
 
 
-@pytest.mark.parametrize("view", [View(), View(yaw=45), View(yaw=-45, roll=25), View(pitch=20, mouth=0.4)])
+VIEWS = [View(), View(yaw=45), View(yaw=-45, roll=25), View(pitch=20, mouth=0.4)]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("size", [40, 64, 150, 301, 700])
+def test_the_blend_ends_within_reach(size: int, view: View) -> None:
+    planes, landmarks = head(size + (size & 1), view)
+    space = size // 4 * 2
+    half = (space // 2, space // 2)
+    wide = Planes(np.pad(planes.y, space, mode="edge"), np.pad(planes.u, half), np.pad(planes.v, half), True)
+    swapper = EmbeddedSwapper(bank().model)
+    x0, y0, x1, y1 = wide.clip(*swapper.reach(face_of(landmarks + space)))
+    moved = np.asarray(landmarks + space - np.array([x0, y0]), np.float32)
+    (drawing,) = swapper.draw([Order(wide.region(x0, y0, x1, y1), moved, None, person(5), 1)], 0.0)
+    weight = drawing.weight
+    assert 0 < x0 < x1 < wide.width and 0 < y0 < y1 < wide.height
+    assert [int(edge.max()) for edge in (weight[0], weight[-1], weight[:, 0], weight[:, -1])] == [0, 0, 0, 0]
+    assert weight.max() == 255
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_the_blend_covers_what_recall_asks_for_and_little_more(view: View) -> None:
     planes, landmarks = head(240, view)
     x, y, w, h = cv2.boundingRect((draw(planes, landmarks).weight >= 128).view(np.uint8))
