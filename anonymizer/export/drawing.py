@@ -44,6 +44,11 @@ def rules(masks: dict[str, Area]) -> RuleSet:
     return RuleSet(rules=(person,), masks=masks, recognition=Certainty(sightings=1, fresh=0.05))
 
 
+def bank_key() -> bytes:
+    """A new one for every package: nothing links its faces to those of the stream."""
+    return secrets.token_bytes(32)
+
+
 class _Policy(Policy):
     """The ordinary policy, but: beside another face the person is kept where the first pass says so, since it looked
     at this very picture; and what a reviewer drew is covered solid."""
@@ -135,8 +140,7 @@ def draw(
     policy = _Policy(ruleset, stretch.camera, epoch=None)
     replay = cast(Finder, _Replay(looked.pictures, [mark for mark in marks if mark.what == "cover"]))
     landmarker = Landmarker(registry.resolve("landmarks", faces.landmarks), threads=faces.threads)
-    # Drawn with a key of its own: nothing links these faces to those of the stream.
-    people = Cast(Bank(model, secrets.token_bytes(32)), stretch.camera, 0)
+    people = Cast(Bank(model, bank_key()), stretch.camera, 0)
     stages = Pipeline(replay, landmarker, policy, EmbeddedSwapper(model, refiner=assembly.refiner(faces)), people)
     shown = set(looked.shown)
     policy.shown = shown

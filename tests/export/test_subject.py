@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from anonymizer.assembly import detectors
 from anonymizer.config import FacesSettings
+from anonymizer.export import drawing
 from anonymizer.export.evidence import Bounds, Look, Verdict, judge, kept
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.record import audit, label
@@ -24,6 +26,8 @@ from tests.export import clip, scene
 from tests.export.scene import WALL
 
 BOUNDS = Bounds()
+KEY = b"anonymizer"
+"""From which the bank's key is made in every run; not chosen."""
 
 
 def looks(*similarities: float | None, start: int = 0, **more: bool) -> list[Look]:
@@ -155,8 +159,10 @@ def _pairs(shared: Path, folder: Path, held: dict[str, bytes]) -> Iterator[tuple
     ],
 )
 def test_the_person_who_asks_stays_and_everybody_else_goes(
-    shared: Path, tmp_path: Path, start: float, stop: float, seen: int, beside: int
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: float, stop: float, seen: int, beside: int
 ) -> None:
+    # How often a new face is like an old one differs by key; a sample as small as this one would fail now and then.
+    monkeypatch.setattr(drawing, "bank_key", lambda: hashlib.sha256(KEY).digest())
     state, photos = StateDir(tmp_path / "state"), clip.photos(shared, tmp_path)
     target = tmp_path / "copy.zip"
     words = _asked(shared, tmp_path, state, target, start, stop)
