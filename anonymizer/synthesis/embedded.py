@@ -52,9 +52,6 @@ class Settings:
     tracks: int = 256
 
 
-REACH, ABOVE = 0.14, 0.18
-"""Context around the landmarks and above them, as shares of their extent: room for hairline, ears and feather."""
-
 FEATHER = 0.07
 """Width of the blend's edge over the face's width."""
 
@@ -149,9 +146,13 @@ class EmbeddedSwapper:
 
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None
-        left, top, wide, tall = extent(face.landmarks)
-        beside, above, below = REACH * wide + 6, ABOVE * tall + 5, REACH * tall + 3
-        return left - beside, top - above, left + wide + beside, top + tall + below
+        rim = np.concatenate([self._rig.edge, self._rig.shield]) @ face.landmarks
+        (left, top), (right, bottom) = rim.min(0).tolist(), rim.max(0).tolist()
+        _, _, wide, tall = extent(face.landmarks)
+        scale = min(1.0, self.settings.side / max(wide, tall, 1.0))
+        # The blend's two blurs, in pixels of chroma, and what rounding takes.
+        fade = (2 * _feather(scale * min(wide, tall)) + 4) / scale
+        return left - fade, top - fade, right + fade, bottom + fade
 
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
         if not orders:
@@ -288,13 +289,18 @@ def _weight(rim: F32, hull: F32, width: float, half: tuple[int, int]) -> U8:
     """uint8 at chroma's size: one half on the rim, 255 over the inner features whatever the rim says."""
     weight = np.zeros(half[::-1], np.uint8)
     cv2.fillPoly(weight, [_fixed(rim)], 255, shift=4)
-    side = max(3, round(FEATHER / 2 * width)) | 1
+    side = _feather(width)
     weight = cv2.blur(weight, (side, side), dst=weight)
     inner = cv2.convexHull(_fixed(hull))
     cv2.fillConvexPoly(weight, inner, 255, shift=4)
     # Wider by what the second blur takes away.
     cv2.polylines(weight, [inner], True, 255, thickness=side, shift=4)
     return np.asarray(cv2.blur(weight, (side, side)), np.uint8)
+
+
+def _feather(width: float) -> int:
+    """Side of the blurs that make the blend's edge, in pixels of chroma, for a face of that width as it is drawn."""
+    return max(3, round(FEATHER / 2 * width)) | 1
 
 
 def _fixed(outline: F32) -> NDArray[np.int32]:
