@@ -187,6 +187,7 @@ class Service:
                 new = replace(new, **kept)
             for camera in new.cameras.values():
                 assembly.rules(camera.rules or new.rules)
+            self.http.check_certificate()  # before anything is changed; RTSP's is checked when it is read
             self.rtsp.reload_certificate()
             self.http.reload_certificate()
             await self._apply(new)

@@ -119,6 +119,11 @@ class HttpServer:
         )
         self.port = int(listener.getsockname()[1])
 
+    def check_certificate(self) -> None:
+        """Raises ConfigError where ``reload_certificate`` would."""
+        if self._tls is not None:
+            tls_context("http", self.settings)
+
     def reload_certificate(self) -> None:
         """Reads certificate and key again; new connections use them. Raises ConfigError and keeps the old ones."""
         if self._tls is not None:
