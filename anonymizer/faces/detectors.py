@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from anonymizer.errors import ModelError
-from anonymizer.faces.runtime import FRUGAL, PROVIDERS, Contract, Port, check, open_session, run_options
+from anonymizer.faces.runtime import Contract, Port, check, open_session, run_options
 from anonymizer.frame import F32, U8
 
 NMS_IOU = 0.4
@@ -144,7 +144,6 @@ class OnnxDetector:
         batch, _, height, width = port.shape
         self._batches = not isinstance(batch, int)
         self._fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-        self._frugal = FRUGAL if session.get_providers() == [PROVIDERS["cpu"]] else None
         self._outputs = [p.name or o.name for p, o in zip(family.contract.outputs, session.get_outputs(), strict=False)]
 
     def detect(self, pictures: Sequence[U8], floor: float) -> list[Detections]:
@@ -169,7 +168,7 @@ class OnnxDetector:
         found: list[Detections] = []
         for batch in [tensor] if self._batches else np.split(tensor, len(tensor)):
             try:
-                options = self._frugal if large else run_options(self._session)
+                options = run_options(self._session, large)
                 outputs = self._session.run(self._outputs, {self._input: batch}, options)
             except Exception as error:
                 raise ModelError(f"detector {self.name} failed: {str(error).splitlines()[0]}") from error

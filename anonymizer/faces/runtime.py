@@ -32,9 +32,8 @@ PROVIDERS = {
 }
 """Short names of execution providers, as users write them."""
 
-FRUGAL = ort.RunOptions()
-"""For a run that ends with giving back what the CPU's arena does not use."""
-FRUGAL.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+_FRUGAL = ort.RunOptions()
+_FRUGAL.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 _warned: set[str] = set()
 _asked = threading.Event()
@@ -65,12 +64,13 @@ class Contract:
     outputs: tuple[Port, ...]
 
 
-def run_options(session: ort.InferenceSession) -> ort.RunOptions | None:
-    """What a model that runs in every picture is to be run with: FRUGAL once after ``give_back``, on the CPU."""
-    if not _asked.is_set() or session.get_providers() != [PROVIDERS["cpu"]]:
+def run_options(session: ort.InferenceSession, frugal: bool = False) -> ort.RunOptions | None:
+    """What to run a model with: on the CPU, and where frugal is set or once after ``give_back``, so that the run ends
+    with giving back what the arena does not use."""
+    if not (frugal or _asked.is_set()) or session.get_providers() != [PROVIDERS["cpu"]]:
         return None
     _asked.clear()
-    return FRUGAL
+    return _FRUGAL
 
 
 def give_back() -> None:
