@@ -30,6 +30,10 @@ _OWN = Contract(
     (Port("crops", (None, 3, 96, 96)),), (Port("landmarks", (None, topology.COUNT, 3)), Port("presence", (None,)))
 )
 _MESH = Contract((Port("", (1, 192, 192, 3)),), (Port("", (1, 1, 1, 3 * _MESH_COUNT)), Port("", (1, 1, 1, 1))))
+# From full range to studio range, which a conversion from planes starts from.
+_LEVELS = np.arange(256)
+_STUDIO_LUMA = np.rint(_LEVELS * (219 / 255) + 16).astype(np.uint8)
+_STUDIO_CHROMA = np.rint((_LEVELS - 128) * (224 / 255) + 128).astype(np.uint8)
 _IRIS_SCALE = 2.3  # of the distance between the eye's corners: MediaPipe's iris graph
 _RIGHT_CORNERS = topology.points(33, 133)
 _LEFT_CORNERS = topology.points(263, 362)
@@ -108,29 +112,54 @@ def crop_at(box: Box, points: F32 | None) -> Crop:
     return Crop(float(x), float(y), _BOX_SCALE * longer, roll)
 
 
-def cut(planes: Planes, crop: Crop, size: int) -> U8:
-    """The crop as BGR uint8 (size, size, 3). Only the planes' rectangle around the crop is read and converted."""
-    to_frame = crop.to_frame(size)
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32) @ to_frame[:, :2].T + to_frame[:, 2]
-    low, high = corners.min(0), corners.max(0)
-    rectangle = planes.clip(low[0] - 2, low[1] - 2, high[0] + 2, high[1] + 2)
-    left, top, right, bottom = rectangle
+def cut(planes: Planes, crops: Sequence[Crop], size: int) -> U8:
+    """The crops as BGR uint8 (n, size, size, 3); size is even. Only the rectangles around them are read.
+
+    BT.601 coefficients whatever the stream says, as in ``Planes.bgr``.
+    """
+    # The planes of all crops as those of one tall picture, which is converted at once.
+    count, half = len(crops), size // 2
+    tall = np.empty((count * size + count * half, size), np.uint8)
+    luma = tall[: count * size].reshape(count, size, size)
+    chroma = tall[count * size :].reshape(2, count, half, half)
+    for i, crop in enumerate(crops):
+        _cut(planes, crop, luma[i], (chroma[0, i], chroma[1, i]))
+    if planes.full_range:
+        tall[: count * size] = _STUDIO_LUMA[tall[: count * size]]
+        tall[count * size :] = _STUDIO_CHROMA[tall[count * size :]]
+    return np.asarray(cv2.cvtColor(tall, cv2.COLOR_YUV2BGR_I420), np.uint8).reshape(count, size, size, 3)
+
+
+def _cut(planes: Planes, crop: Crop, luma: U8, chroma: tuple[U8, U8]) -> None:
+    """Fill luma (s, s) and both planes of chroma (s / 2, s / 2) with what the crop shows."""
+    room = crop.side / 2 * (abs(np.cos(crop.roll)) + abs(np.sin(crop.roll))) + 2
+    left, top, right, bottom = planes.clip(crop.x - room, crop.y - room, crop.x + room, crop.y + room)
     if right - left < 2 or bottom - top < 2:
-        return np.zeros((size, size, 3), np.uint8)
-    # Averages areas on the way down, where the warp alone would skip pixels.
-    shrink = max(1.0, crop.side / size)
-    width, height = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
-    region = planes.region(*rectangle).bgr((width, height))
-    scale = np.array([width / (right - left), height / (bottom - top)], np.float32)
-    matrix = to_frame.copy()
-    matrix[:, 2] -= (left, top)
+        luma[:], chroma[0][:], chroma[1][:] = 16, 128, 128
+        return
+    region = planes.region(left, top, right, bottom)
+    # Whole pixels become one on the way down, many times faster than shares of them; the warp alone would skip some.
+    step = max(1, round(crop.side / len(luma)))
+    inside = crop._replace(x=crop.x - left, y=crop.y - top)
+    _warp(region.y, inside, step, luma)
+    halved = Crop(inside.x / 2, inside.y / 2, inside.side / 2, inside.roll)
+    for plane, out in zip((region.u, region.v), chroma, strict=True):
+        _warp(plane, halved, step, out)
+
+
+def _warp(plane: U8, crop: Crop, step: int, out: U8) -> None:
+    """Fill out with what the crop shows of a plane, step × step of whose pixels are made one before."""
+    if step > 1:
+        high, wide = (max(1, side // step) for side in plane.shape)
+        whole = plane[: high * step, : wide * step]
+        plane = np.asarray(cv2.resize(whole, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
+    turn = crop.to_frame(len(out))
     # From pixel edges, which the crop is measured in, to pixel centres, which the warp counts in.
-    matrix[:, 2] += matrix[:, :2].sum(1) / 2
-    matrix *= scale[:, None]
-    matrix[:, 2] -= 0.5
+    turn[:, 2] += turn[:, :2].sum(1) / 2
+    turn /= step
+    turn[:, 2] -= 0.5
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(region, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped, np.uint8)
+    cv2.warpAffine(plane, turn, out.shape[::-1], dst=out, flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
 class Landmarker:
@@ -167,7 +196,7 @@ class Landmarker:
         if not crops:
             none = np.zeros((0, topology.COUNT, 3), np.float32)
             return Landmarks(none[:, :, :2], none[:, :, 2], np.zeros(0, np.float32))
-        images = np.stack([cut(planes, crop, self.size) for crop in crops])
+        images = cut(planes, crops, self.size)
         if self._own:
             batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
             options = run_options(self._session)
@@ -213,7 +242,7 @@ class Landmarker:
                 centre = (first + last) / 2
                 side = _IRIS_SCALE * float(np.hypot(*across))
                 crop = Crop(float(centre[0]), float(centre[1]), side, float(np.arctan2(across[1], across[0])))
-                image = cut(planes, crop, 64)[:, :, ::-1]
+                image = cut(planes, [crop], 64)[0, :, :, ::-1]
                 batch = (image[:, ::-1] if mirrored else image)[None].astype(np.float32) / 255
                 seen = self._iris.run(None, {name: batch})[1].reshape(5, 3)[0, :2]
                 if mirrored:

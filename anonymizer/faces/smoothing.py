@@ -76,14 +76,12 @@ class Smoother:
         if known:
             before = np.stack([self._tracks[tracks[i]][1] for i in known])
             elapsed = np.array([time - self._tracks[tracks[i]][0] for i in known], np.float32)
-            patches = [self._tracks[tracks[i]][2] for i in known]
-            carried = np.array(
-                [luma is not None and _carry(row, patch, luma) for row, patch in zip(before, patches, strict=True)]
-            )
+            cut = [self._tracks[tracks[i]][2] for i in known]
+            carried = np.zeros(len(known), bool) if luma is None else _carry(before, cut, luma)
             smooth[known] = _filtered(before, points[known], elapsed, carried, settings)
-        for i, track in enumerate(tracks):
-            patch = None if luma is None else _patch(smooth[i], luma)
-            self._tracks[track] = time, smooth[i].copy(), patch
+        patches = [None] * len(tracks) if luma is None else _patches(smooth, luma)
+        for track, row, patch in zip(tracks, smooth.copy(), patches, strict=True):
+            self._tracks[track] = time, row, patch
         return smooth
 
     def keep(self, tracks: Collection[int]) -> None:
@@ -98,7 +96,14 @@ _PARTS = (
     topology.BROW_RIGHT,
     topology.BROW_LEFT,
 )
-_REST = np.setdiff1d(np.arange(topology.COUNT), np.concatenate(_PARTS))
+_PART = np.full(topology.COUNT, len(_PARTS))
+"""(200,): the number of each point's part; the last one is the rest of the face."""
+for _number, _points in enumerate(_PARTS):
+    _PART[_points] = _number
+
+_MEANS = np.eye(len(_PARTS) + 1, dtype=np.float32)[_PART]
+_MEANS = np.asarray(_MEANS / _MEANS.sum(0), np.float32)
+"""(200, parts): what a part's mean is made of."""
 
 SMALLEST = 40
 """Pixels of a patch's sides at least: nobody sees smaller faces tremble, and a crowd of them costs too much."""
@@ -131,13 +136,16 @@ _FOLLOWED = np.concatenate(
 _HALF = np.float32(0.5)
 
 
-def _patch(points: F32, luma: U8) -> _Patch | None:
-    """The picture around a face's points (200, d), or None where it is small."""
-    low, high = points[:, :2].min(0), points[:, :2].max(0)
+def _patches(points: F32, luma: U8) -> list[_Patch | None]:
+    """The pictures around the points (n, 200, d) of n faces; None where one is small."""
+    low, high = points[:, :, :2].min(1), points[:, :, :2].max(1)
     room = ROOM * (high - low)
-    (x0, y0), (x1, y1) = (low - room).astype(int).tolist(), (high + room).astype(int).tolist()
-    x0, y0, x1, y1 = max(0, x0), max(0, y0), min(luma.shape[1], x1 + 1), min(luma.shape[0], y1 + 1)
-    wide, high = x1 - x0, y1 - y0
+    corners = np.concatenate([low - room, high + room], 1).astype(int).tolist()
+    return [_patch(luma, max(0, x0), max(0, y0), x1 + 1, y1 + 1) for x0, y0, x1, y1 in corners]
+
+
+def _patch(luma: U8, x0: int, y0: int, x1: int, y1: int) -> _Patch | None:
+    wide, high = min(luma.shape[1], x1) - x0, min(luma.shape[0], y1) - y0
     if min(wide, high) < SMALLEST:
         return None
     # Whole pixels become one, which is many times faster than shares of them.
@@ -154,54 +162,62 @@ def _shrunk(part: U8, step: int) -> U8:
     return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _carry(points: F32, patch: _Patch | None, luma: U8) -> bool:
-    """Move the points (200, d), in place, as the picture moved since the patch was cut.
+def _carry(points: F32, patches: Sequence[_Patch | None], luma: U8) -> NDArray[np.bool_]:
+    """Move the points (n, 200, d) of n faces, in place, as the picture moved since their patches were cut.
 
-    False where that cannot be told; then they stay.
+    Returns (n,): False where that cannot be told; those points stay.
     """
-    if patch is None or patch.x1 > luma.shape[1] or patch.y1 > luma.shape[0]:
-        return False
-    now = _shrunk(luma[patch.y0 : patch.y1, patch.x0 : patch.x1], patch.step)
-    corner = np.array([patch.x0, patch.y0], np.float32)
-    scale = np.float32(1 / patch.step)
+    carried = np.zeros(len(points), bool)
+    inside = [(i, p) for i, p in enumerate(patches) if p and p.x1 <= luma.shape[1] and p.y1 <= luma.shape[0]]
+    if not inside:
+        return carried
+    rows = np.array([i for i, _ in inside])
+    corners = np.array([(patch.x0, patch.y0) for _, patch in inside], np.float32)[:, None]
+    scales = np.array([1 / patch.step for _, patch in inside], np.float32)[:, None, None]
     # From pixel edges, which points are measured in, to pixel centres, which the flow counts in.
-    place = np.asarray((points[:, :2] - corner) * scale - _HALF, np.float32)
-    start = np.ascontiguousarray(place[_FOLLOWED])
-    end, found, _ = cv2.calcOpticalFlowPyrLK(
-        patch.luma, now, start, np.empty_like(start), winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
-    )
-    good = found[:, 0] > 0
-    if np.count_nonzero(good) < FEWEST:
-        return False
-    turn, shift, stray = _similarity(start[good], np.asarray(end[good], np.float32))
-    if stray > STRAY:
-        return False
-    moved = turn * _complex(place) + shift
-    points[:, :2] = (moved[:, None].view(np.float32) + _HALF) / scale + corner
-    return True
+    places = (points[rows, :, :2] - corners) * scales - _HALF
+    starts = np.ascontiguousarray(places[:, _FOLLOWED])
+    ends, found = np.empty_like(starts), np.empty(starts.shape[:2], bool)
+    for k, (_, patch) in enumerate(inside):
+        now = _shrunk(luma[patch.y0 : patch.y1, patch.x0 : patch.x1], patch.step)
+        _, status, _ = cv2.calcOpticalFlowPyrLK(
+            patch.luma, now, starts[k], ends[k], winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
+        )
+        found[k] = status[:, 0]
+    turns, shifts, strays = _similarity(starts, ends, found)
+    good = (found.sum(1) >= FEWEST) & (strays <= STRAY)
+    moved = (turns * _complex(places) + shifts)[..., None].view(np.float32)
+    points[rows[good], :, :2] = ((moved + _HALF) / scales + corners)[good]
+    carried[rows[good]] = True
+    return carried
 
 
-def _similarity(start: F32, end: F32) -> tuple[np.complex64, np.complex64, float]:
-    """turn, shift and median distance of end = turn · start + shift, points (n, 2) as complex numbers.
+def _similarity(
+    starts: F32, ends: F32, found: NDArray[np.bool_]
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64], F32]:
+    """turn (n, 1), shift (n, 1) and median distance (n,) of end = turn · start + shift, for n sets of points (m, 2) as
+    complex numbers; found: (n, m), which of them count.
 
     Iteratively reweighted least squares with Cauchy's weight: lips that move, and a hand, lose theirs.
     """
-    a, b = _complex(start), _complex(end)
-    weight = np.ones(len(a), np.float32)
+    a, b = _complex(starts), np.where(found, _complex(ends), 0)
+    weight = found.astype(np.float32)
+    half = found.sum(1, keepdims=True) // 2
     for last in (False, False, True):
-        total = weight.sum()
-        middle, there = (weight * a).sum() / total, (weight * b).sum() / total
+        total = np.maximum(weight.sum(1, keepdims=True), np.float32(1e-6))
+        middle, there = ((weight * c).sum(1, keepdims=True) / total for c in (a, b))
         da, db = a - middle, b - there
-        turn = (weight * da.conj() * db).sum() / ((weight * np.square(np.abs(da))).sum() + np.float32(1e-6))
-        rest = np.abs(db - turn * da)
-        stray = np.partition(rest, len(rest) // 2)[len(rest) // 2]  # np.median takes ten times as long
+        spread = (weight * np.square(np.abs(da))).sum(1, keepdims=True) + np.float32(1e-6)
+        turn = (weight * da.conj() * db).sum(1, keepdims=True) / spread
+        rest = np.where(found, np.abs(db - turn * da), np.float32(np.inf))
+        stray = np.take_along_axis(np.sort(rest, 1), np.minimum(half, rest.shape[1] - 1), 1)
         if not last:
-            weight = 1 / (1 + np.square(rest / (stray + np.float32(0.02))))
-    return turn, there - turn * middle, float(stray)
+            weight = np.asarray(1 / (1 + np.square(rest / (stray + np.float32(0.02)))), np.float32)
+    return turn, there - turn * middle, np.asarray(stray[:, 0], np.float32)
 
 
 def _complex(points: F32) -> NDArray[np.complex64]:
-    return np.ascontiguousarray(points, np.float32).view(np.complex64)[:, 0]
+    return np.ascontiguousarray(points, np.float32).view(np.complex64)[..., 0]
 
 
 def _filtered(before: F32, now: F32, elapsed: F32, carried: NDArray[np.bool_], settings: SmoothingSettings) -> F32:
@@ -211,9 +227,7 @@ def _filtered(before: F32, now: F32, elapsed: F32, carried: NDArray[np.bool_], s
     innovation = now - before
     squared = (innovation[:, :, :2] ** 2).sum(2) / size[:, None] ** 2
     whole = squared.mean(1)
-    distance = np.empty_like(squared)
-    for part in (*_PARTS, _REST):
-        distance[:, part] = np.sqrt(np.maximum(squared[:, part].mean(1), whole))[:, None]
+    distance = np.sqrt(np.maximum(squared @ _MEANS, whole[:, None]))[:, _PART]
     floor = settings.pixels / size[:, None]
     noise, sure, settle = (np.where(carried, more, 1.0)[:, None] for more in settings.carried)
     low, high = settings.noise * noise + floor, settings.sure * sure + floor

@@ -146,7 +146,7 @@ class EmbeddedSwapper:
 
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None
-        rim = np.concatenate([self._rig.edge, self._rig.shield]) @ face.landmarks
+        rim = self._rig.limits @ face.landmarks
         (left, top), (right, bottom) = rim.min(0).tolist(), rim.max(0).tolist()
         _, _, wide, tall = extent(face.landmarks)
         scale = min(1.0, self.settings.side / max(wide, tall, 1.0))

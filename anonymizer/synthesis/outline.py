@@ -7,6 +7,8 @@ inside the outline stays, and so does what is far from it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -40,18 +42,38 @@ def _field() -> F32:
 _FIELD = _field()
 
 
-def reach(points: F32) -> tuple[float, float, float, float]:
-    """The rectangle (x0, y0, x1, y1) within which ``pinch`` moves anything; points: float32 (200, 2), pixels."""
-    return _rectangle(*_frame(points))
+class Ellipse(NamedTuple):
+    """Along a face's outline: float32 (2,) middle and (2, 2) half axes, across and down in rows, in pixels."""
+
+    middle: F32
+    axes: F32
+
+    @property
+    def reach(self) -> tuple[float, float, float, float]:
+        """The rectangle (x0, y0, x1, y1) within which ``pinch`` moves anything."""
+        wide, tall = (OUTER * np.hypot(self.axes[0], self.axes[1])).tolist()
+        x, y = self.middle.tolist()
+        return x - wide, y - tall, x + wide, y + tall
 
 
-def pinch(planes: Planes, points: F32) -> None:
-    """Draw in what surrounds a face, in place. points: float32 (200, 2) landmarks in pixels of the picture.
+def ellipse(points: F32) -> Ellipse:
+    """Of landmarks float32 (200, 2), pixels of the picture."""
+    down = points[_CHIN] - points[_TOP]
+    down = down / max(float(np.hypot(*down)), 1e-3)
+    turn = np.array([[down[1], -down[0]], down], np.float32)
+    rim = points[topology.OVAL] @ turn.T
+    low, high = rim.min(0), rim.max(0)
+    half = np.maximum((high - low) / 2, 1)
+    return Ellipse((low + high) / 2 @ turn, turn * half[:, None])
+
+
+def pinch(planes: Planes, outline: Ellipse) -> None:
+    """Draw in what surrounds a face, in place.
 
     Only for pictures on which all is painted: what is moved here was hidden before, or may be seen.
     """
-    middle, axes = _frame(points)
-    x0, y0, x1, y1 = planes.clip(*_rectangle(middle, axes))
+    middle, axes = outline
+    x0, y0, x1, y1 = planes.clip(*outline.reach)
     if x1 - x0 < 4 or y1 - y0 < 4:
         return
     region = planes.region(x0, y0, x1, y1)
@@ -90,21 +112,3 @@ def _move(plane: U8, moves: F32) -> None:
 def _pixels(width: int, height: int) -> tuple[F32, F32]:
     """A picture's columns (width,) and rows (height, 1)."""
     return np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-
-
-def _frame(points: F32) -> tuple[F32, F32]:
-    """float32 (2,) middle and (2, 2) half axes, across and down in rows, of the ellipse along a face's outline."""
-    down = points[_CHIN] - points[_TOP]
-    down = down / max(float(np.hypot(*down)), 1e-3)
-    turn = np.array([[down[1], -down[0]], down], np.float32)
-    rim = points[topology.OVAL] @ turn.T
-    low, high = rim.min(0), rim.max(0)
-    half = np.maximum((high - low) / 2, 1)
-    return (low + high) / 2 @ turn, turn * half[:, None]
-
-
-def _rectangle(middle: F32, axes: F32) -> tuple[float, float, float, float]:
-    """Around the ellipse, OUTER times as large: x0, y0, x1, y1."""
-    wide, tall = (OUTER * np.hypot(axes[0], axes[1])).tolist()
-    x, y = middle.tolist()
-    return x - wide, y - tall, x + wide, y + tall

@@ -160,10 +160,11 @@ def paint(
 def _draw_in(planes: Planes, face: Face, faces: Sequence[Face], kept: Collection[int]) -> None:
     """Move what surrounds a drawn face, unless another one overlaps it, or one that is kept is near."""
     assert face.landmarks is not None
-    left, top, right, bottom = outline.reach(face.landmarks)
+    ellipse = outline.ellipse(face.landmarks)
+    left, top, right, bottom = ellipse.reach
     around = left, top, right - left, bottom - top
     if all(_iou(around if id(other) in kept else face.box, other.box) == 0 for other in faces if other is not face):
-        outline.pinch(planes, face.landmarks)
+        outline.pinch(planes, ellipse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +367,9 @@ def _borrowed(faces: list[Face]) -> list[Face]:
 
 
 def _iou(a: Box, b: Box) -> float:
-    wide = max(0.0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
-    high = max(0.0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
+    # Most lie apart.
+    if (wide := min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])) <= 0:
+        return 0.0
+    if (high := min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])) <= 0:
+        return 0.0
     return wide * high / (a[2] * a[3] + b[2] * b[3] - wide * high + 1e-9)

@@ -81,6 +81,7 @@ class Rig:
         shield = np.eye(topology.COUNT)[_INNER]
         self.shield = (shield + SHIELD * (shield - middle)).astype(np.float32)
         """float32 (i, 200): the inner features, grown; nothing of the picture stays inside their hull."""
+        self.limits = np.concatenate([self.edge, self.shield])
 
         self._place_nodes(uv, skin, model)
 

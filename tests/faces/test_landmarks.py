@@ -104,22 +104,46 @@ def test_no_faces_no_run(finder_of_dots: Path) -> None:
     "crop", [Crop(-200, -200, 50, 0), Crop(0, 0, 80, 1), Crop(399, 299, 500, 2), Crop(5000, 5, 9, 0)]
 )
 def test_crops_across_and_beyond_the_border_are_cut(crop: Crop) -> None:
-    assert cut(dotted(10, 10), crop, SIDE).shape == (SIDE, SIDE, 3)
+    assert cut(dotted(10, 10), [crop], SIDE).shape == (1, SIDE, SIDE, 3)
 
 
 def test_the_border_is_repeated() -> None:
     planes = dotted(200, 150)
     planes.y[:] = 235
-    assert cut(planes, Crop(0, 0, 100, 0), SIDE).min() == 255
+    assert cut(planes, [Crop(0, 0, 100, 0)], SIDE).min() == 255
 
 
 def test_crop_keeps_right_colours_and_side() -> None:
     planes = dotted(200, 150)
     planes.y[:], planes.u[:], planes.v[:] = 81, 90, 240  # BT.601 red
     planes.v[:, :100], planes.u[:, :100] = 110, 240  # and blue on the left
-    crop = cut(planes, Crop(200, 150, 96, 0), SIDE)
+    (crop,) = cut(planes, [Crop(200, 150, 96, 0)], SIDE)
     assert crop[48, 80].argmax() == 2
     assert crop[48, 10].argmax() == 0
+
+
+def test_crops_of_one_picture_do_not_mix() -> None:
+    rng = np.random.default_rng(3)
+    planes = Planes(*(rng.integers(16, 236, shape, np.uint8) for shape in ((300, 400), (150, 200), (150, 200))))
+    crops = [Crop(120, 100, 90, 0.3), Crop(5000, 5, 9, 0), Crop(260, 180, 230, -1), Crop(390, 20, 60, 2)]
+    together = cut(planes, crops, SIDE)
+    for one, crop in zip(together, crops, strict=True):
+        assert (cut(planes, [crop], SIDE)[0] == one).all()
+    assert (together[1] == 0).all()
+
+
+def test_both_ranges_look_alike() -> None:
+    studio = dotted(200, 150, spread=30)
+    studio.u[:, :100], studio.v[:, :100] = 110, 160
+    full = Planes(
+        np.rint((studio.y.astype(float) - 16) * 255 / 219).astype(np.uint8),
+        *(np.rint((plane - 128.0) * 255 / 224 + 128).astype(np.uint8) for plane in (studio.u, studio.v)),
+        full_range=True,
+    )
+    seen = [cut(planes, [Crop(200, 150, 180, 0.5)], SIDE).astype(int) for planes in (studio, full)]
+    assert np.abs(seen[0] - seen[1]).max() <= 4
+    # A table that is applied twice, or not at all, moves black and white by 16 levels and more.
+    assert seen[1].min() <= 2 and seen[1].max() >= 253
 
 
 def test_roll_of_turned_points() -> None:

@@ -15,7 +15,7 @@ from tests.synthesis.test_paint import Anyone
 
 def away(planes: Planes, points: F32) -> F32:
     """float32 (height, width): each pixel's distance from the face's middle, 1 on the outline."""
-    middle, axes = outline._frame(points)
+    middle, axes = outline.ellipse(points)
     x = np.arange(planes.width) + 0.5 - middle[0]
     y = (np.arange(planes.height) + 0.5)[:, None] - middle[1]
     across, down = ((x * a[0] + y * a[1]) / (a @ a) for a in axes)
@@ -27,7 +27,7 @@ def test_only_a_ring_around_the_face_moves(size: int) -> None:
     _, points = head(size)
     planes = noise(size, size)
     before = planes.copy()
-    outline.pinch(planes, points)
+    outline.pinch(planes, outline.ellipse(points))
     distance = away(planes, points)
     still = (distance < outline.INNER - 0.1) | (distance > outline.OUTER + 0.1)
     assert (planes.y[still] == before.y[still]).all()
@@ -41,7 +41,7 @@ def test_it_moves_inwards_and_shows_no_place_twice() -> None:
     planes = noise(size, size)
     distance = away(planes, points)
     planes.y[:] = np.clip(100 * distance, 0, 255).astype(np.uint8)
-    outline.pinch(planes, points)
+    outline.pinch(planes, outline.ellipse(points))
     on_it = np.abs(distance - outline.FULL) < 0.02
     assert planes.y[on_it].mean() == pytest.approx(100 * outline.FULL * (1 + outline.PINCH), abs=2)
     row = planes.y[round(float(points[:, 1].mean())), round(float(points[:, 0].mean())) :].astype(int)
@@ -52,7 +52,7 @@ def test_it_moves_inwards_and_shows_no_place_twice() -> None:
 def test_faces_at_the_edge_of_a_picture_of_odd_size(shift: tuple[int, int]) -> None:
     _, points = head(160)
     planes = noise(161, 159)
-    outline.pinch(planes, points + np.array(shift, np.float32))
+    outline.pinch(planes, outline.ellipse(points + np.array(shift, np.float32)))
     assert planes.y.shape == (159, 161) and planes.u.shape == (80, 81)
 
 
@@ -74,7 +74,7 @@ def test_a_face_that_is_kept_nearby_is_not_touched() -> None:
 
 def test_where_faces_overlap_none_is_drawn_in(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
-    monkeypatch.setattr(outline, "pinch", lambda planes, points: asked.append(float(points[0, 0])))
+    monkeypatch.setattr(outline, "pinch", lambda planes, around: asked.append(float(around.middle[0])))
     planes, points = head(160)
     swapper = EmbeddedSwapper(bank().model)
     paint(planes.copy(), [face_of(points)], swapper, Anyone(), 0.0)

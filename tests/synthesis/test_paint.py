@@ -384,7 +384,7 @@ def test_what_changed_lies_where_the_report_says(action: str) -> None:
     rows, columns = np.nonzero(changed)
     x, y, w, h = one.painted
     # Around a drawn face the picture moves, but nothing is hidden there.
-    near = outline.reach(landmarks) if action == "replace" else (x - 4, y - 4, x + w + 4, y + h + 4)
+    near = outline.ellipse(landmarks).reach if action == "replace" else (x - 4, y - 4, x + w + 4, y + h + 4)
     assert near[0] <= columns.min() and columns.max() <= near[2] and near[1] <= rows.min() and rows.max() <= near[3]
     assert columns.max() - columns.min() > 0.7 * w and rows.max() - rows.min() > 0.7 * h
 
