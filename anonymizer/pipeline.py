@@ -150,11 +150,13 @@ class Pipeline:
         if self._landmarker is None or self._swapper is None or not self.replacing:
             return
         large = [face for face in frame.faces if face.box[3] >= SMALLEST]
-        self._smoother.keep({face.track for face in large})
         self._rests = {track: until for track, until in self._rests.items() if frame.time < until}
         worth = [face for face in large if face.track not in self._rests]
+        self._smoother.keep({face.track for face in worth})
         if not worth:
             return
+        for face in worth:
+            face.landmarks = self._smoother.last(face.track)
         found = self._landmarker(frame.planes, worth)
         for face, presence in zip(worth, found.presence, strict=True):
             if presence < DOUBTED:

@@ -130,6 +130,24 @@ def test_a_hidden_face_is_covered_and_spares_the_landmark_net() -> None:
     assert 18 <= sum(looks) <= 21  # one in three of 60 pictures at 25 a second
 
 
+def test_the_landmark_net_is_told_where_the_points_were_before() -> None:
+    told: list[np.ndarray | None] = []
+    points = np.tile(np.arange(2.0 * COUNT, dtype=np.float32).reshape(COUNT, 2), (1, 1, 1))
+
+    class Still:
+        def __call__(self, planes: Planes, faces: list[Face]) -> Landmarks:
+            told.extend(face.landmarks for face in faces)
+            doubtful = len(told) == 5
+            return Landmarks(points, np.ones((1, COUNT), np.float32), np.full(1, 0.1 if doubtful else 1, np.float32))
+
+    line = stages.pipeline(stages.SquareDetector(), Action.REPLACE, swapper=stages.RaisingSwapper())
+    line._landmarker = Still()  # type: ignore[assignment]
+    through(line, 20)
+    # Neither of a new face nor of one that was doubted is anything believed.
+    assert [one is None for one in told] == [i in (0, 5) for i in range(len(told))]
+    assert all(np.abs(one - points[0]).max() < 20 for one in told if one is not None)
+
+
 def test_keep_leaves_the_picture_untouched() -> None:
     """Not by the default, which may not be keep: by a policy that says so for each face."""
     line = stages.pipeline(stages.SquareDetector())

@@ -1,11 +1,12 @@
 """200 points on every face of a frame, in one run of the landmark net.
 
 A crop is a square around the face, turned so that the face stands upright, replicated where it leaves the picture.
-Its centre, side and roll come from the face's previous landmarks, else from the detector's box and five points.
+Its centre, side and roll come from the face's previous landmarks, not far from the detector's box and five points.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,10 @@ CROP_SCALE = 1.5
 # longer side is larger, and its centre stands higher by this share of it.
 _BOX_SCALE = CROP_SCALE / 1.09
 _BOX_DROP = 0.05
+
+NEAR, LARGER, TURNED = 0.1, 1.2, 0.4
+"""How far a crop may lie from the one at the detection, as a share of its side; how many times larger or smaller it may
+be; and how far it may be turned against it, in radians."""
 
 _MESH_COUNT = 468
 _OWN = Contract(
@@ -85,10 +90,20 @@ def roll_of(points: F32) -> float:
 
 
 def crop_of(face: Face) -> Crop:
-    """Where the net looks for the face's landmarks: around those of the frame before, or else at the detection."""
-    if face.landmarks is not None:
-        return crop_around(face.landmarks)
-    return crop_at(face.seen or face.box, face.points)
+    """Where the net looks for the face's landmarks: at the detection, or where those of the frame before lie.
+
+    The net says more exactly than a detector's box how large a face is, but a crop must not lead the next one astray:
+    it stays near the detection.
+    """
+    seen = crop_at(face.seen or face.box, face.points)
+    if face.landmarks is None or not np.isfinite(face.landmarks).all():
+        return seen
+    known = crop_around(face.landmarks)
+    x, y = known.x - seen.x, known.y - seen.y
+    near = min(1.0, NEAR * seen.side / max(math.hypot(x, y), 1e-6))
+    side = seen.side * min(max(known.side / max(seen.side, 1e-6), 1 / LARGER), LARGER)
+    turn = (known.roll - seen.roll + math.pi) % math.tau - math.pi
+    return Crop(seen.x + near * x, seen.y + near * y, side, seen.roll + min(max(turn, -TURNED), TURNED))
 
 
 def crop_around(landmarks: F32) -> Crop:

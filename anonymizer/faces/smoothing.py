@@ -84,6 +84,10 @@ class Smoother:
             self._tracks[track] = time, row, patch
         return smooth
 
+    def last(self, track: int) -> F32 | None:
+        """float32 (200, 2): where the track's points were in the frame before; None where it is new."""
+        return self._tracks[track][1][:, :2] if track in self._tracks else None
+
     def keep(self, tracks: Collection[int]) -> None:
         """Forget all other tracks."""
         self._tracks = {track: state for track, state in self._tracks.items() if track in tracks}

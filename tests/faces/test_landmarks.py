@@ -13,7 +13,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from anonymizer.errors import ModelError
 from anonymizer.faces import topology
-from anonymizer.faces.landmarks import Crop, Landmarker, crop_around, crop_at, crop_of, cut, roll_of
+from anonymizer.faces.landmarks import (
+    LARGER,
+    NEAR,
+    TURNED,
+    Crop,
+    Landmarker,
+    crop_around,
+    crop_at,
+    crop_of,
+    cut,
+    roll_of,
+)
 from anonymizer.frame import Face, Planes
 
 SIDE = 96
@@ -173,15 +184,41 @@ def test_crop_of_a_turned_face_turns_with_it() -> None:
     assert (turned.x - 200, turned.y - 200) == pytest.approx(offset, abs=1e-3)
 
 
-def test_crop_of_a_face_prefers_landmarks_then_what_was_seen() -> None:
-    rng = np.random.default_rng(2)
-    landmarks, five = rng.uniform(0, 90, (200, 2)).astype(np.float32), rng.uniform(0, 90, (5, 2)).astype(np.float32)
+def heart(x: float, y: float, size: float, roll: float) -> np.ndarray:
+    """Landmarks (200, 2) that fill a square of that size around (x, y), turned."""
+    points = np.random.default_rng(2).uniform(-0.5, 0.5, (200, 2))
+    points[topology.EYE_RIGHT], points[topology.EYE_LEFT] = (-0.2, -0.2), (0.2, -0.2)
+    points[topology.points(61)], points[topology.points(291)] = (-0.2, 0.3), (0.2, 0.3)
+    points[:2] = (-0.5, -0.5), (0.5, 0.5)
+    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    return (size * points @ turn.T + (x, y)).astype(np.float32)
+
+
+def test_crop_of_a_new_face_is_where_it_was_seen() -> None:
+    five = np.random.default_rng(2).uniform(0, 90, (5, 2)).astype(np.float32)
     face = Face(0, (0, 0, 100, 100), 1, points=five)
     assert crop_of(face) == crop_at((0, 0, 100, 100), five)
     face.seen = (20, 20, 50, 60)
     assert crop_of(face) == crop_at((20, 20, 50, 60), five)
-    face.landmarks = landmarks
-    assert crop_of(face) == crop_around(landmarks)
+    face.landmarks = np.full((200, 2), np.nan, np.float32)
+    assert crop_of(face) == crop_at((20, 20, 50, 60), five)
+
+
+def test_crop_of_a_known_face_is_around_its_landmarks() -> None:
+    box = (200.0, 100.0, 80.0, 100.0)
+    face = Face(0, box, 1, landmarks=heart(241, 158, 88, 0.2))
+    assert face.landmarks is not None
+    assert crop_of(face) == pytest.approx(crop_around(face.landmarks), abs=1e-3)
+    assert crop_of(face).roll == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize(("x", "y", "size", "roll"), [(400, 158, 88, 0), (240, 158, 8, 0), (240, 158, 900, 3)])
+def test_landmarks_that_went_astray_do_not_lead_the_crop_away(x: float, y: float, size: float, roll: float) -> None:
+    box = (200.0, 100.0, 80.0, 100.0)
+    seen, crop = crop_at(box, None), crop_of(Face(0, box, 1, landmarks=heart(x, y, size, roll)))
+    assert np.hypot(crop.x - seen.x, crop.y - seen.y) <= NEAR * seen.side + 1e-6
+    assert 1 / LARGER - 1e-6 <= crop.side / seen.side <= LARGER + 1e-6
+    assert abs(crop.roll - seen.roll) <= TURNED + 1e-6
 
 
 def test_other_models_are_refused(tmp_path: Path, finder_of_dots: Path) -> None:
