@@ -16,7 +16,7 @@ import numpy as np
 
 from anonymizer.faces import topology
 from anonymizer.faces.runtime import Contract, Port, check, open_session, run_options
-from anonymizer.frame import F32, U8, Box, Face, Planes
+from anonymizer.frame import F32, U8, Box, Face, Planes, extent
 
 CROP_SCALE = 1.5
 """Side of the crop over the longer side of the upright rectangle around the 200 points."""
@@ -72,7 +72,7 @@ class Crop(NamedTuple):
 
     def to_frame(self, size: int) -> F32:
         """float32 (2, 3): the map from coordinates in a crop of size × size pixels to the frame."""
-        cos, sin = np.cos(self.roll) * self.side / size, np.sin(self.roll) * self.side / size
+        cos, sin = math.cos(self.roll) * self.side / size, math.sin(self.roll) * self.side / size
         half = size / 2
         return np.array([[cos, -sin, self.x - half * (cos - sin)], [sin, cos, self.y - half * (sin + cos)]], np.float32)
 
@@ -82,11 +82,9 @@ def roll_of(points: F32) -> float:
 
     In a profile the eye line shrinks to noise, and the other line decides.
     """
-    eyes, mouth = points[:2], points[3:]
-    across = eyes[1] - eyes[0]
-    down = mouth.mean(0) - eyes.mean(0)
-    x, y = across[0] + down[1], across[1] - down[0]
-    return float(np.arctan2(y, x))
+    (right_x, right_y), (left_x, left_y), _, (ax, ay), (bx, by) = points.tolist()
+    down_x, down_y = (ax + bx - right_x - left_x) / 2, (ay + by - right_y - left_y) / 2
+    return math.atan2(left_y - right_y - down_x, left_x - right_x + down_y)
 
 
 def crop_of(face: Face) -> Crop:
@@ -109,12 +107,10 @@ def crop_of(face: Face) -> Crop:
 def crop_around(landmarks: F32) -> Crop:
     """CROP_SCALE × the longer side of the upright rectangle around landmarks, float32 (200, 2)."""
     roll = roll_of(topology.five_points(landmarks[None])[0])
-    cos, sin = np.cos(roll), np.sin(roll)
-    turn = np.array([[cos, sin], [-sin, cos]])
-    upright = landmarks @ turn.T
-    low, high = upright.min(0), upright.max(0)
-    x, y = turn.T @ ((low + high) / 2)
-    return Crop(float(x), float(y), CROP_SCALE * float((high - low).max()), roll)
+    cos, sin = math.cos(roll), math.sin(roll)
+    left, top, wide, high = extent(landmarks @ np.array([[cos, -sin], [sin, cos]], np.float32))
+    across, down = left + wide / 2, top + high / 2
+    return Crop(cos * across - sin * down, sin * across + cos * down, CROP_SCALE * max(wide, high), roll)
 
 
 def crop_at(box: Box, points: F32 | None) -> Crop:
@@ -122,9 +118,9 @@ def crop_at(box: Box, points: F32 | None) -> Crop:
     left, top, width, height = box
     roll = 0.0 if points is None else roll_of(points)
     longer = max(width, height)
-    x = left + width / 2 - _BOX_DROP * longer * np.sin(roll)
-    y = top + height / 2 + _BOX_DROP * longer * np.cos(roll)
-    return Crop(float(x), float(y), _BOX_SCALE * longer, roll)
+    x = left + width / 2 - _BOX_DROP * longer * math.sin(roll)
+    y = top + height / 2 + _BOX_DROP * longer * math.cos(roll)
+    return Crop(x, y, _BOX_SCALE * longer, roll)
 
 
 def cut(planes: Planes, crops: Sequence[Crop], size: int) -> U8:
@@ -147,7 +143,7 @@ def cut(planes: Planes, crops: Sequence[Crop], size: int) -> U8:
 
 def _cut(planes: Planes, crop: Crop, luma: U8, chroma: tuple[U8, U8]) -> None:
     """Fill luma (s, s) and both planes of chroma (s / 2, s / 2) with what the crop shows."""
-    room = crop.side / 2 * (abs(np.cos(crop.roll)) + abs(np.sin(crop.roll))) + 2
+    room = crop.side / 2 * (abs(math.cos(crop.roll)) + abs(math.sin(crop.roll))) + 2
     left, top, right, bottom = planes.clip(crop.x - room, crop.y - room, crop.x + room, crop.y + room)
     if right - left < 2 or bottom - top < 2:
         luma[:], chroma[0][:], chroma[1][:] = 16, 128, 128

@@ -12,19 +12,24 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from anonymizer.faces import topology
+from anonymizer.faces.pose import MEAN_FACE, RIGID
 from anonymizer.frame import F32, U8, Planes
 from anonymizer.synthesis.sampling import stretch
 
 PINCH = 0.2
 """Places on the outline show what lies further from the face's middle by this share of their distance from it."""
 
-INNER, FULL, OUTER = 0.65, 1.0, 1.6
+INNER, FULL, OUTER = 0.75, 1.0, 1.6
 """Distances from the face's middle, as shares of the outline's, at which that begins, is greatest and has ended. It
 falls slowly enough that no place is shown twice."""
 
 _SIDE = 64
-_TOP, _CHIN = topology.points(10, 152)
+
+# float64 (4, m): points of the mean face → rows of the affine camera: what x, y and z add in the picture, and its zero.
+_CAMERA = np.linalg.pinv(np.column_stack([MEAN_FACE, np.ones(len(MEAN_FACE))]))
+# Of the outline on the mean face, in its unit. The middle lies before it: where features are, which are to stay.
+_MIDDLE = np.array([0, 0.41, 0.2, 1])
+_HALF = np.array([[1.08], [1.3]])
 
 
 def _smooth(x: F32) -> F32:
@@ -43,7 +48,10 @@ _FIELD = _field()
 
 
 class Ellipse(NamedTuple):
-    """Along a face's outline: float32 (2,) middle and (2, 2) half axes, across and down in rows, in pixels."""
+    """Along a face's outline: float32 (2,) middle and (2, 2) half axes, across and down in rows, in pixels.
+
+    Of a turned head they need not be at right angles.
+    """
 
     middle: F32
     axes: F32
@@ -57,14 +65,12 @@ class Ellipse(NamedTuple):
 
 
 def ellipse(points: F32) -> Ellipse:
-    """Of landmarks float32 (200, 2), pixels of the picture."""
-    down = points[_CHIN] - points[_TOP]
-    down = down / max(float(np.hypot(*down)), 1e-3)
-    turn = np.array([[down[1], -down[0]], down], np.float32)
-    rim = points[topology.OVAL] @ turn.T
-    low, high = rim.min(0), rim.max(0)
-    half = np.maximum((high - low) / 2, 1)
-    return Ellipse((low + high) / 2 @ turn, turn * half[:, None])
+    """Of landmarks float32 (200, 2), pixels of the picture: a mean head's, through the affine camera that fits best.
+
+    The outline's own points would say it more directly, but they tremble, and all that surrounds the face with them.
+    """
+    camera = _CAMERA @ points[RIGID]
+    return Ellipse(np.asarray(_MIDDLE @ camera, np.float32), np.asarray(_HALF * camera[:2], np.float32))
 
 
 def pinch(planes: Planes, outline: Ellipse) -> None:
@@ -74,12 +80,12 @@ def pinch(planes: Planes, outline: Ellipse) -> None:
     """
     middle, axes = outline
     x0, y0, x1, y1 = planes.clip(*outline.reach)
-    if x1 - x0 < 4 or y1 - y0 < 4:
+    if x1 - x0 < 4 or y1 - y0 < 4 or abs(np.linalg.det(axes)) < 1:
         return
     region = planes.region(x0, y0, x1, y1)
     height, width = region.u.shape
     # From pixels of chroma to those of the field.
-    turn = axes / np.square(axes).sum(1, keepdims=True) * (_SIDE / (2 * OUTER))
+    turn = np.linalg.inv(axes).T * (_SIDE / (2 * OUTER))
     start = turn @ (np.array([x0, y0]) + 1 - middle) + _SIDE / 2 - 0.5
     field = cv2.warpAffine(
         _FIELD,
