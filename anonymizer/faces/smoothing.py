@@ -188,9 +188,11 @@ def _carry(points: F32, patches: Sequence[_Patch | None], luma: U8) -> NDArray[n
             patch.luma, now, starts[k], ends[k], winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
         )
         found[k] = status[:, 0]
-    turns, shifts, strays = _similarity(starts, ends, found)
-    good = (found.sum(1) >= FEWEST) & (strays <= STRAY)
+    enough = found.sum(1) >= FEWEST
+    rows, places, corners, scales = rows[enough], places[enough], corners[enough], scales[enough]
+    turns, shifts, strays = _similarity(starts[enough], ends[enough], found[enough])
     moved = (turns * _complex(places) + shifts)[..., None].view(np.float32)
+    good = strays <= STRAY
     points[rows[good], :, :2] = ((moved + _HALF) / scales + corners)[good]
     carried[rows[good]] = True
     return carried
@@ -200,7 +202,7 @@ def _similarity(
     starts: F32, ends: F32, found: NDArray[np.bool_]
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64], F32]:
     """turn (n, 1), shift (n, 1) and median distance (n,) of end = turn · start + shift, for n sets of points (m, 2) as
-    complex numbers; found: (n, m), which of them count.
+    complex numbers; found: (n, m), which of them count: some of each set.
 
     Iteratively reweighted least squares with Cauchy's weight: lips that move, and a hand, lose theirs.
     """
@@ -208,13 +210,13 @@ def _similarity(
     weight = found.astype(np.float32)
     half = found.sum(1, keepdims=True) // 2
     for last in (False, False, True):
-        total = np.maximum(weight.sum(1, keepdims=True), np.float32(1e-6))
+        total = weight.sum(1, keepdims=True)
         middle, there = ((weight * c).sum(1, keepdims=True) / total for c in (a, b))
         da, db = a - middle, b - there
         spread = (weight * np.square(np.abs(da))).sum(1, keepdims=True) + np.float32(1e-6)
         turn = (weight * da.conj() * db).sum(1, keepdims=True) / spread
         rest = np.where(found, np.abs(db - turn * da), np.float32(np.inf))
-        stray = np.take_along_axis(np.sort(rest, 1), np.minimum(half, rest.shape[1] - 1), 1)
+        stray = np.take_along_axis(np.sort(rest, 1), half, 1)
         if not last:
             weight = np.asarray(1 / (1 + np.square(rest / (stray + np.float32(0.02)))), np.float32)
     return turn, there - turn * middle, np.asarray(stray[:, 0], np.float32)
