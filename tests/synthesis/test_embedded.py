@@ -239,5 +239,26 @@ def test_a_face_that_is_drawn_may_turn_a_little_further_before_it_is_covered() -
     assert "yaw" in swapper.refusal(turned)
 
 
+def test_the_detectors_points_have_a_say() -> None:
+    """A landmark net sees a frontal face in a profile. Each bound is wider for a face that was drawn a moment ago."""
+    crop, landmarks = head(120)
+    swapper = EmbeddedSwapper(bank().model)
+    five = topology.five_points(landmarks[None])[0]
+    height = float(np.ptp(landmarks[:, 1]))
+    shift = np.array([height, 0], np.float32)
+    middle = five.mean(0)
+    squeezed = (five - middle) * np.array([0.45, 1], np.float32) + middle
+    flat = (five - middle) * np.array([0.2, 1], np.float32) + middle
+    agreed, apart, astray, side, profile = (face_of(landmarks) for _ in range(5))
+    agreed.points, apart.points, astray.points = five, five + 0.2 * shift, five + 0.3 * shift
+    side.points, profile.points = squeezed, flat
+    assert swapper.refusal(agreed) == ""
+    assert "points" in swapper.refusal(apart) and "points" in swapper.refusal(astray)
+    assert "side" in swapper.refusal(side) and "side" in swapper.refusal(profile)
+    swapper.draw([Order(crop, landmarks, None, bank().identity("a"), agreed.track)], 1.0)
+    assert swapper.refusal(apart) == swapper.refusal(side) == ""
+    assert "points" in swapper.refusal(astray) and "side" in swapper.refusal(profile)
+
+
 def test_no_faces_no_drawings() -> None:
     assert EmbeddedSwapper(bank().model).draw([], 0.0) == []
