@@ -20,6 +20,7 @@ from time import perf_counter
 
 import numpy as np
 
+from anonymizer.faces import agreement
 from anonymizer.faces.finder import Finder, Ready
 from anonymizer.faces.landmarks import Landmarker
 from anonymizer.faces.pose import pose_of
@@ -38,8 +39,8 @@ log = logging.getLogger(__name__)
 SMALLEST = 14
 """Pixels: boxes that are less high get no landmarks, since nothing could be drawn there."""
 DOUBTED, REST = 0.4, 0.1
-"""A face with less presence than DOUBTED is hidden or turned away, and is covered: the landmark net, which costs more
-than the paint, sees it again REST seconds later."""
+"""A face with less presence than DOUBTED is hidden or turned away, and is covered, and so is one whose landmarks do not
+go with the detector's points: the landmark net, which costs more than the paint, sees it again REST seconds later."""
 
 
 class Pipeline:
@@ -158,8 +159,8 @@ class Pipeline:
         for face in worth:
             face.landmarks = self._smoother.last(face.track)
         found = self._landmarker(frame.planes, worth)
-        for face, presence in zip(worth, found.presence, strict=True):
-            if presence < DOUBTED:
+        for face, points, presence in zip(worth, found.points, found.presence, strict=True):
+            if presence < DOUBTED or (face.points is not None and agreement.doubt(points, face.points, believed=True)):
                 self._rests[face.track] = frame.time + REST
         solid = self._smoother([face.track for face in worth], found.solid, frame.time, frame.planes.y)
         for face, points, presence, pose in zip(worth, solid, found.presence, pose_of(solid), strict=True):

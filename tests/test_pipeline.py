@@ -109,7 +109,8 @@ def test_whatever_raises_between_detection_and_encoder_blanks_the_picture(
     assert len(out) == 20 and all(blank(frame) and "broken" in frame.uncertain for frame in out)
 
 
-def test_a_hidden_face_is_covered_and_spares_the_landmark_net() -> None:
+@pytest.mark.parametrize("presence", [0.1, 1.0], ids=["hidden", "beside the detector's points"])
+def test_a_face_that_is_doubted_is_covered_and_spares_the_landmark_net(presence: float) -> None:
     looks: list[int] = []
 
     class Doubting:
@@ -117,11 +118,11 @@ def test_a_hidden_face_is_covered_and_spares_the_landmark_net() -> None:
             looks.append(len(faces))
             points = np.tile(np.arange(2.0 * COUNT, dtype=np.float32).reshape(COUNT, 2), (len(faces), 1, 1))
             depth = np.ones((len(faces), COUNT), np.float32)
-            return Landmarks(points, depth, np.full(len(faces), 0.1, np.float32))
+            return Landmarks(points, depth, np.full(len(faces), presence, np.float32))
 
     class Choosy(stages.RaisingSwapper):
         def refusal(self, face: Face) -> str:
-            return "" if face.presence >= 0.5 else "presence"
+            return "doubted"
 
     line = stages.pipeline(stages.SquareDetector(), Action.REPLACE, swapper=Choosy())
     line._landmarker = Doubting()  # type: ignore[assignment]
@@ -130,7 +131,8 @@ def test_a_hidden_face_is_covered_and_spares_the_landmark_net() -> None:
     assert 18 <= sum(looks) <= 21  # one in three of 60 pictures at 25 a second
 
 
-def test_the_landmark_net_is_told_where_the_points_were_before() -> None:
+def test_the_landmark_net_is_told_where_the_points_were_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.agreement, "doubt", lambda *_, **__: "")
     told: list[np.ndarray | None] = []
     points = np.tile(np.arange(2.0 * COUNT, dtype=np.float32).reshape(COUNT, 2), (1, 1, 1))
 

@@ -83,14 +83,3 @@ def pose_of(solid: F32) -> F32:
     pitch = -np.arctan2(r[:, 2, 1], r[:, 2, 2])
     roll = np.arctan2(r[:, 1, 0], r[:, 0, 0])
     return np.asarray(np.degrees(np.stack([yaw, pitch, roll], 1)), np.float32)
-
-
-def breadth_of(points: F32) -> float:
-    """How far the eyes of five points, float32 (5, 2), lie apart, over the distance from eyes to mouth.
-
-    Measured across that line, so a roll changes nothing. About 1 from the front, 0.7 half turned, under 0.4 in profile.
-    """
-    (right_x, right_y), (left_x, left_y), _, (ax, ay), (bx, by) = points.tolist()
-    down_x, down_y = (ax + bx - right_x - left_x) / 2, (ay + by - right_y - left_y) / 2
-    squared = max(down_x * down_x + down_y * down_y, 1e-6)
-    return float(abs((left_x - right_x) * down_y - (left_y - right_y) * down_x) / squared)

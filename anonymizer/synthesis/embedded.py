@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.faces import topology
-from anonymizer.faces.pose import breadth_of
+from anonymizer.faces import agreement, topology
 from anonymizer.frame import F32, U8, Face, Planes, extent
 from anonymizer.synthesis import detail, layers, openings, warp
 from anonymizer.synthesis.bank import FaceModel
@@ -38,10 +37,8 @@ class Settings:
     how many grey levels skin is lighter or darker than the original's; which of both, the identity says.
 
     A face is covered instead if it is less than ``smallest`` pixels high, turned by more than ``yaw`` degrees (the
-    second ones where it was drawn just before), or if the landmark net is less sure than ``presence``. That net sees a
-    frontal face in many a profile, so the detector's five points have a say: a face is covered too if the landmarks lie
-    ``beside`` them by more, in face heights, or if it is less broad (``pose.breadth_of``) than ``breadth``. memory:
-    seconds after which a track's light is forgotten; tracks: how many are remembered.
+    second ones where it was drawn just before), or if the landmark net is less sure than ``presence``. memory: seconds
+    after which a track's light is forgotten; tracks: how many are remembered.
     """
 
     side: int = 176
@@ -50,8 +47,6 @@ class Settings:
     tone: float = 22.0
     smallest: float = 18.0
     yaw: tuple[float, float] = (50.0, 55.0)
-    beside: tuple[float, float] = (0.17, 0.26)
-    breadth: tuple[float, float] = (0.5, 0.4)
     presence: float = 0.5
     memory: float = 1.0
     tracks: int = 256
@@ -148,13 +143,7 @@ class EmbeddedSwapper:
         shared = max(0.0, min(x + w, left + wide) - max(x, left)) * max(0.0, min(y + h, top + tall) - max(y, top))
         if shared < 0.5 * min(w * h, wide * tall) or max(wide, tall) > 2 * max(w, h):
             return "landmarks beside the box"
-        if face.points is not None:
-            apart = np.hypot(*(topology.five_points(face.landmarks[None])[0] - face.points).T).mean()
-            if not apart <= self.settings.beside[lately] * tall:
-                return "landmarks beside the detector's points"
-            if not breadth_of(face.points) >= self.settings.breadth[lately]:
-                return "seen from the side"
-        return ""
+        return "" if face.points is None else agreement.doubt(face.landmarks, face.points, lately)
 
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anonymizer.faces.pose import MEAN_FACE, RIGID, breadth_of, pose_of
+from anonymizer.faces.pose import MEAN_FACE, RIGID, pose_of
 from anonymizer.faces.topology import COUNT, MIRROR
 
 
@@ -44,16 +44,3 @@ def test_noise_moves_it_little() -> None:
     rng = np.random.default_rng(0)
     solid = np.repeat(turned(20, -5, 8), 50, 0) + rng.normal(0, 1.5, (50, COUNT, 3)).astype(np.float32)
     assert np.abs(pose_of(solid) - [20, -5, 8]).max() < 3
-
-
-@pytest.mark.parametrize(("degrees", "least", "most"), [(0, 0.85, 1.15), (45, 0.55, 0.8), (75, 0.1, 0.4)])
-def test_a_turned_face_is_less_broad_however_it_lies(degrees: float, least: float, most: float) -> None:
-    front = np.array([[-0.5, 0, 0.1], [0.5, 0, 0.1], [0, 0.55, -0.5], [-0.4, 1, 0], [0.4, 1, 0]])
-    yaw, roll = np.radians(degrees), np.radians(35)
-    turned = np.column_stack([front[:, 0] * np.cos(yaw) - front[:, 2] * np.sin(yaw), front[:, 1]])
-    tilt = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    assert least < breadth_of((30 * turned + 100).astype(np.float32)) < most
-    assert breadth_of((30 * turned @ tilt.T + 100).astype(np.float32)) == pytest.approx(
-        breadth_of((30 * turned + 100).astype(np.float32)), abs=1e-3
-    )
-    assert breadth_of(np.zeros((5, 2), np.float32)) == 0

@@ -1,0 +1,40 @@
+"""Whether the detector's five points and the landmark net's two hundred speak of the same face.
+
+The net sees a frontal face in many a profile, and is sure of it. A detector's points are coarse, but say so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anonymizer.faces import topology
+from anonymizer.frame import F32, extent
+
+BESIDE = (0.17, 0.26)
+"""The landmarks lie beside the five points by at most this, in face heights, on average; the second one holds for faces
+that were believed just before, so that they do not change from picture to picture."""
+
+BREADTH = (0.5, 0.4)
+"""A face is at least so broad (``breadth_of``), or seen from the side."""
+
+
+def doubt(landmarks: F32, points: F32, believed: bool) -> str:
+    """Why a face cannot be drawn along its landmarks, float32 (200, 2), or "". points: float32 (5, 2), the detector's.
+
+    believed: whether it was drawn just before.
+    """
+    apart = np.hypot(*(topology.five_points(landmarks[None])[0] - points).T).mean()
+    if not apart <= BESIDE[believed] * extent(landmarks)[3]:
+        return "landmarks beside the detector's points"
+    return "" if breadth_of(points) >= BREADTH[believed] else "seen from the side"
+
+
+def breadth_of(points: F32) -> float:
+    """How far the eyes of five points, float32 (5, 2), lie apart, over the distance from eyes to mouth.
+
+    Measured across that line, so a roll changes nothing. About 1 from the front, 0.7 half turned, under 0.4 in profile.
+    """
+    (right_x, right_y), (left_x, left_y), _, (ax, ay), (bx, by) = points.tolist()
+    down_x, down_y = (ax + bx - right_x - left_x) / 2, (ay + by - right_y - left_y) / 2
+    squared = max(down_x * down_x + down_y * down_y, 1e-6)
+    return float(abs((left_x - right_x) * down_y - (left_y - right_y) * down_x) / squared)
