@@ -18,6 +18,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from anonymizer.errors import ModelError
 from anonymizer.faces import topology
 from anonymizer.frame import F32, U8
+from anonymizer.synthesis.sampling import to_bytes
 
 I32 = NDArray[np.int32]
 Part = str | bytes | int
@@ -36,7 +38,7 @@ PARTS = ("skin", "forehead", "eyes", "brows", "nose", "mouth")
 """What donors give, in the order of ``Identity.donors``; a later part lies over the earlier ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FaceModel:
     """Shape, texture layout and patches from which people are put together.
 
@@ -70,6 +72,19 @@ class FaceModel:
     @property
     def side(self) -> int:
         return int(self.luma.shape[1])
+
+    @cached_property
+    def masks(self) -> list[tuple[F32, F32]]:
+        """``regions`` as shares 0–1, float32 (s, s) for luma and (c, c, 1) for chroma each."""
+        side, coarse = (self.side, self.side), self.chroma.shape[1:3]
+        fine = [cv2.resize(one, side, interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255 for one in self.regions]
+        return [(mask, cv2.resize(mask, coarse, interpolation=cv2.INTER_AREA)[..., None]) for mask in fine]
+
+    @cached_property
+    def bend(self) -> F32:
+        """``slack`` as float32 (s, s, 1): texels by which one standard deviation bends the texture."""
+        free = cv2.resize(self.slack, (self.side, self.side), interpolation=cv2.INTER_LINEAR)
+        return free.astype(np.float32)[..., None] * np.float32(BEND / 255)
 
     @classmethod
     def load(cls, path: Path) -> FaceModel:
@@ -140,6 +155,9 @@ class Identity:
     coefficients: F32
 
 
+_NORMAL = NormalDist()
+
+
 class _Draw:
     """Numbers from a digest, the same on every machine and with every version of NumPy: SHAKE-256 as a stream."""
 
@@ -154,7 +172,7 @@ class _Draw:
         return next(self._words) * below >> 32
 
     def normal(self) -> float:
-        return NormalDist().inv_cdf(self.uniform())
+        return _NORMAL.inv_cdf(self.uniform())
 
 
 def encode(parts: Iterable[Part]) -> bytes:
@@ -233,17 +251,14 @@ def _donor(model: FaceModel, donor: int) -> tuple[F32, F32]:
 
 def _assemble(model: FaceModel, donors: tuple[int, ...]) -> U8:
     """The first donor's skin, the others' parts blended in. All have the same low frequencies, so no seam shows."""
-    side = (model.side, model.side)
     luma, chroma = _donor(model, donors[0])
-    for region, donor in zip(model.regions, donors[1:], strict=True):
-        mask = cv2.resize(region, side, interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+    for (mask, small), donor in zip(model.masks, donors[1:], strict=True):
         other = _donor(model, donor)
         luma += mask * (other[0] - luma)
-        small = cv2.resize(mask, chroma.shape[:2], interpolation=cv2.INTER_AREA)[..., None]
         chroma += small * (other[1] - chroma)
-    colour = cv2.resize(chroma + 128, side, interpolation=cv2.INTER_CUBIC)
-    ycc = np.dstack([luma, colour])
-    return np.asarray(cv2.cvtColor(np.clip(np.rint(ycc), 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2BGR), np.uint8)
+    colour = cv2.resize(chroma + 128, (model.side, model.side), interpolation=cv2.INTER_CUBIC)
+    ycc = to_bytes(np.asarray(cv2.merge([luma, colour]), np.float32))
+    return np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2BGR), np.uint8)
 
 
 BEND_NODES = 6
@@ -258,8 +273,7 @@ def _bent(model: FaceModel, texture: U8, draw: _Draw) -> U8:
     drawn = np.array([draw.normal() for _ in range(2 * BEND_NODES**2)]).reshape(BEND_NODES, BEND_NODES, 2)
     mirrored = drawn[:, ::-1] * [-1, 1]
     nodes = (((1 + SKEW) * drawn + (1 - SKEW) * mirrored) / 2).astype(np.float32)
-    free = cv2.resize(model.slack, side, interpolation=cv2.INTER_LINEAR).astype(np.float32) * np.float32(BEND / 255)
-    shift = cv2.resize(nodes, side, interpolation=cv2.INTER_CUBIC) * free[..., None]
+    shift = cv2.resize(nodes, side, interpolation=cv2.INTER_CUBIC) * model.bend
     x, y = np.arange(side[0], dtype=np.float32), np.arange(side[1], dtype=np.float32)[:, None]
     at = (shift[..., 0] + x, shift[..., 1] + y)
     return np.asarray(cv2.remap(texture, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)

@@ -91,8 +91,8 @@ class Wardrobe:
 def components(bgr: U8, full_range: bool) -> F32:
     """uint8 BGR → float32 Y less black, Cb less 128, Cr less 128 (BT.601), in the steps of the picture's range."""
     luma, red, blue = cv2.split(cv2.cvtColor(bgr.astype(np.float32) / 255, cv2.COLOR_BGR2YCrCb))
-    steps = (255, 255) if full_range else (219, 224)
-    return np.dstack([luma * steps[0], (blue - 0.5) * steps[1], (red - 0.5) * steps[1]]).astype(np.float32)
+    bright, coloured = (255, 255) if full_range else (219, 224)
+    return np.asarray(cv2.merge([luma * bright, (blue - 0.5) * coloured, (red - 0.5) * coloured]), np.float32)
 
 
 def _planes(texture: F32) -> tuple[tuple[F32, ...], tuple[F32, ...]]:
