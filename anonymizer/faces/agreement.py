@@ -5,7 +5,7 @@ The net sees a frontal face in many a profile, and is sure of it. A detector's p
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from anonymizer.faces import topology
 from anonymizer.frame import F32, extent
@@ -23,8 +23,8 @@ def doubt(landmarks: F32, points: F32, believed: bool) -> str:
 
     believed: whether it was drawn just before.
     """
-    apart = np.hypot(*(topology.five_points(landmarks[None])[0] - points).T).mean()
-    if not apart <= BESIDE[believed] * extent(landmarks)[3]:
+    apart = [math.hypot(x, y) for x, y in (topology.five_points(landmarks[None])[0] - points).tolist()]
+    if not sum(apart) / len(apart) <= BESIDE[believed] * extent(landmarks)[3]:
         return "landmarks beside the detector's points"
     return "" if breadth_of(points) >= BREADTH[believed] else "seen from the side"
 
