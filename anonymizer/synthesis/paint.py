@@ -45,8 +45,9 @@ STILL_DIM, STILL_UNCHANGED = 0.56, 0.55
 """Nor may it be more like the face than DIM while less than UNCHANGED of the pixels changed: a face of the same
 brightness is a thin mask. The others hold once an identity has been shown on a track."""
 
-COMPARED = 4
-"""A face is compared until its identity passes, and then in every so many frames."""
+COMPARED, SMALL = 4, 32
+"""A face is compared until its identity passes, and then in every so many frames; in every one if its box is less than
+SMALL pixels high: a few pixels are soon alike, and soon compared."""
 
 TRIES = 2
 """Other identities tried in a frame where the number of newcomers is limited."""
@@ -309,7 +310,7 @@ def _placed(
         return f"only {hidden:.0%} of the face hidden"
     placed = _Placed(drawing, rectangle, painted, hidden >= ENOUGH)
     since = cast.since(face)
-    if since is not None and since < COMPARED:
+    if since is not None and since < COMPARED and box[3] >= SMALL:
         return placed
     inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
     alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)

@@ -257,15 +257,16 @@ class Once(Anyone):
         self.at = self.frame
 
 
-def test_an_identity_is_compared_until_it_passes_and_again_later() -> None:
+@pytest.mark.parametrize(("side", "shown"), [(60, 4), (24, 2)])
+def test_an_identity_is_compared_until_it_passes_and_again_later_or_always(side: int, shown: int) -> None:
     cast, methods = Once(), []
     for cast.frame in range(12):
-        one = face(1, (20, 20, 60, 60))
+        one = face(1, (20, 20, side, side))
         alike = cast.frame < 2 or cast.frame > 3
         paint(noise(100, 100), [one], Flat({1: same} if alike else None), cast, 0.0)
         methods.append(one.method)
-    # It passes in the third and fourth frame alone; the fourth is not looked at.
-    assert methods == ["solid"] * 2 + ["replace"] * 4 + ["solid"] * 6
+    # It passes in the third and fourth frame alone; of a large face the fourth is not looked at, nor are the next two.
+    assert methods == ["solid"] * 2 + ["replace"] * shown + ["solid"] * (10 - shown)
 
 
 def test_a_face_half_like_the_one_under_it_must_be_of_another_brightness() -> None:
