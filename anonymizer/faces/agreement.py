@@ -34,7 +34,5 @@ def breadth_of(points: F32) -> float:
 
     Measured across that line, so a roll changes nothing. About 1 from the front, 0.7 half turned, under 0.4 in profile.
     """
-    (right_x, right_y), (left_x, left_y), _, (ax, ay), (bx, by) = points.tolist()
-    down_x, down_y = (ax + bx - right_x - left_x) / 2, (ay + by - right_y - left_y) / 2
-    squared = max(down_x * down_x + down_y * down_y, 1e-6)
-    return float(abs((left_x - right_x) * down_y - (left_y - right_y) * down_x) / squared)
+    across_x, across_y, down_x, down_y = topology.lines_of(points)
+    return abs(across_x * down_y - across_y * down_x) / max(down_x * down_x + down_y * down_y, 1e-6)

@@ -82,9 +82,8 @@ def roll_of(points: F32) -> float:
 
     In a profile the eye line shrinks to noise, and the other line decides.
     """
-    (right_x, right_y), (left_x, left_y), _, (ax, ay), (bx, by) = points.tolist()
-    down_x, down_y = (ax + bx - right_x - left_x) / 2, (ay + by - right_y - left_y) / 2
-    return math.atan2(left_y - right_y - down_x, left_x - right_x + down_y)
+    across_x, across_y, down_x, down_y = topology.lines_of(points)
+    return math.atan2(across_y - down_x, across_x + down_y)
 
 
 def crop_of(face: Face) -> Crop:

@@ -266,7 +266,8 @@ MOUTH = (points(82, 13, 312), points(87, 14, 317), points(78, 308))
 # (5, 200): what each of the five points is made of.
 _FIVE = np.zeros((5, COUNT), np.float32)
 _FIVE[0, EYE_RIGHT], _FIVE[1, EYE_LEFT] = 1 / len(EYE_RIGHT), 1 / len(EYE_LEFT)
-_FIVE[[2, 3, 4], points(1, 61, 291)] = 1
+_FIVE[2, NOSE_TIP] = 1
+_FIVE[[3, 4], points(61, 291)] = 1
 
 
 def eye_centres(landmarks: np.ndarray) -> np.ndarray:
@@ -277,3 +278,9 @@ def eye_centres(landmarks: np.ndarray) -> np.ndarray:
 def five_points(landmarks: np.ndarray) -> np.ndarray:
     """(n, 200, 2) landmarks → (n, 5, 2) right eye, left eye, nose tip, mouth corners: the detector's order."""
     return np.asarray(np.matmul(_FIVE, landmarks))
+
+
+def lines_of(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Of five points (5, 2): x and y from the right eye to the left one, and from between the eyes to the mouth."""
+    (right_x, right_y), (left_x, left_y), _, (ax, ay), (bx, by) = points.tolist()
+    return left_x - right_x, left_y - right_y, (ax + bx - right_x - left_x) / 2, (ay + by - right_y - left_y) / 2

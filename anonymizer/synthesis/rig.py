@@ -82,6 +82,7 @@ class Rig:
         self.shield = (shield + SHIELD * (shield - middle)).astype(np.float32)
         """float32 (i, 200): the inner features, grown; nothing of the picture stays inside their hull."""
         self.limits = np.concatenate([self.edge, self.shield])
+        """Both: what the blend is made of lies within."""
 
         self._place_nodes(uv, skin, model)
 
