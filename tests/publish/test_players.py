@@ -15,6 +15,7 @@ import pytest
 
 from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.publish import RtspSettings, Stream
+from tests.gstreamer import without_interrupted_pause
 
 PICTURES = 50
 
@@ -143,8 +144,9 @@ def pull(pulls, name: str) -> bytes:
     if name not in pulls:
         pytest.skip(f"{name.partition(' ')[0]} is not installed")
     done = pulls[name].result()
-    assert done.returncode == 0, done.stderr
-    assert b"rror" not in done.stderr, done.stderr
+    status, said = without_interrupted_pause(done.returncode, done.stderr.decode(errors="replace"))
+    assert status == 0, said
+    assert "rror" not in said, said
     return done.stdout
 
 
