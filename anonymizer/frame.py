@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,8 @@ class Planes:
 
     def clip(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int]:
         """The smallest rectangle (x0, y0, x1, y1) on even pixels that holds the given one, cut by the picture."""
-        left, top = max(0, int(np.floor(x0)) & ~1), max(0, int(np.floor(y0)) & ~1)
-        right = min(self.width, (int(np.ceil(x1)) + 1) & ~1)
-        bottom = min(self.height, (int(np.ceil(y1)) + 1) & ~1)
+        left, top = max(0, math.floor(x0) & ~1), max(0, math.floor(y0) & ~1)
+        right, bottom = min(self.width, (math.ceil(x1) + 1) & ~1), min(self.height, (math.ceil(y1) + 1) & ~1)
         return left, top, max(left, right), max(top, bottom)
 
     def region(self, x0: int, y0: int, x1: int, y1: int) -> Planes:

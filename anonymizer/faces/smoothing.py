@@ -142,7 +142,8 @@ _HALF = np.float32(0.5)
 
 def _patches(points: F32, luma: U8) -> list[_Patch | None]:
     """The pictures around the points (n, 200, d) of n faces; None where one is small."""
-    low, high = points[:, :, :2].min(1), points[:, :, :2].max(1)
+    rows = np.ascontiguousarray(points[:, :, :2].transpose(0, 2, 1))  # see frame.extent
+    low, high = rows.min(2), rows.max(2)
     room = ROOM * (high - low)
     corners = np.concatenate([low - room, high + room], 1).astype(int).tolist()
     return [_patch(luma, max(0, x0), max(0, y0), x1 + 1, y1 + 1) for x0, y0, x1, y1 in corners]
@@ -228,16 +229,19 @@ def _complex(points: F32) -> NDArray[np.complex64]:
 
 def _filtered(before: F32, now: F32, elapsed: F32, carried: NDArray[np.bool_], settings: SmoothingSettings) -> F32:
     """One step for n faces at once: (n, 200, d) twice, (n,) seconds, (n,) whether it was carried → (n, 200, d)."""
-    centred = now[:, :, :2] - now[:, :, :2].mean(1, keepdims=True)
-    size = np.sqrt((centred**2).sum(2).mean(1)) + 1e-6
+    rows = np.ascontiguousarray(now[:, :, :2].transpose(0, 2, 1))  # see frame.extent
+    rows -= rows.mean(2, keepdims=True)
+    size = np.sqrt(np.square(rows).sum((1, 2)) / rows.shape[2]) + np.float32(1e-6)
     innovation = now - before
-    squared = (innovation[:, :, :2] ** 2).sum(2) / size[:, None] ** 2
-    whole = squared.mean(1)
-    distance = np.sqrt(np.maximum(squared @ _MEANS, whole[:, None]))[:, _PART]
+    x, y = innovation[:, :, 0], innovation[:, :, 1]
+    squared = (x * x + y * y) / np.square(size)[:, None]
+    distance = np.sqrt(np.maximum(squared @ _MEANS, squared.mean(1)[:, None]))
     floor = settings.pixels / size[:, None]
     noise, sure, settle = (np.where(carried, more, 1.0)[:, None] for more in settings.carried)
     low, high = settings.noise * noise + floor, settings.sure * sure + floor
     ramp = np.clip((distance - low) / (high - low), 0, 1)
     least = 1 - np.exp(-elapsed[:, None] / (settings.settle * settle))
-    share = least + (1 - least) * ramp * ramp * (3 - 2 * ramp)
-    return np.asarray(before + share[:, :, None] * innovation, np.float32)
+    share = np.asarray(least + (1 - least) * ramp * ramp * (3 - 2 * ramp), np.float32)
+    innovation *= share.take(_PART, axis=1)[:, :, None]
+    innovation += before
+    return innovation

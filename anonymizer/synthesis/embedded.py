@@ -19,7 +19,7 @@ from anonymizer.faces import agreement, topology
 from anonymizer.frame import F32, U8, Face, Planes, extent
 from anonymizer.synthesis import detail, layers, openings, warp
 from anonymizer.synthesis.bank import FaceModel
-from anonymizer.synthesis.light import DARK, measure, samples
+from anonymizer.synthesis.light import DARK, measure, median, samples
 from anonymizer.synthesis.memory import Key, Memory, Sharpness, Trace
 from anonymizer.synthesis.refiner import Refiner, Rendered
 from anonymizer.synthesis.rig import Rig, basis
@@ -147,20 +147,21 @@ class EmbeddedSwapper:
 
     def reach(self, face: Face) -> tuple[float, float, float, float]:
         assert face.landmarks is not None
-        rim = self._rig.limits @ face.landmarks
-        (left, top), (right, bottom) = rim.min(0).tolist(), rim.max(0).tolist()
+        x, y, w, h = extent(np.asarray(self._rig.limits @ face.landmarks, np.float32))
         _, _, wide, tall = extent(face.landmarks)
         scale = min(1.0, self.settings.side / max(wide, tall, 1.0))
         # The blend's two blurs, in pixels of chroma, and what rounding takes.
         fade = (2 * _feather(scale * min(wide, tall)) + 4) / scale
-        return left - fade, top - fade, right + fade, bottom + fade
+        return x - fade, y - fade, x + w + fade, y + h + fade
 
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
         if not orders:
             return []
         truth = np.stack([order.landmarks for order in orders]).astype(np.float32)
-        jobs = self._prepare(orders, truth, time)
-        looks = self._measure(jobs, truth, time)
+        rows = np.ascontiguousarray(truth.transpose(0, 2, 1))  # see frame.extent
+        spans = rows.max(2) - rows.min(2)
+        jobs = self._prepare(orders, truth, spans, time)
+        looks = self._measure(jobs, truth, spans, time)
         drawings = [self._draw(job, look, time) for job, look in zip(jobs, looks, strict=True)]
         refined = [i for i, order in enumerate(orders) if order.refine] if self._refiner else []
         if self._refiner and refined:
@@ -170,9 +171,8 @@ class EmbeddedSwapper:
                 drawings[i] = drawing
         return drawings
 
-    def _prepare(self, orders: Sequence[Order], truth: F32, time: float) -> list[_Job]:
-        """Sizes and weights."""
-        spans = np.ptp(truth, axis=1)
+    def _prepare(self, orders: Sequence[Order], truth: F32, spans: F32, time: float) -> list[_Job]:
+        """Sizes and weights. spans: float32 (n, 2), width and height of the landmarks' rectangles."""
         rims, hulls = np.matmul(self._rig.edge, truth), np.matmul(self._rig.shield, truth)
         jobs = []
         for order, span, rim, hull in zip(orders, spans, rims, hulls, strict=True):
@@ -188,12 +188,12 @@ class EmbeddedSwapper:
             jobs.append(_Job(order, skin, black, drawn, factor, size, weight, known))
         return jobs
 
-    def _measure(self, jobs: Sequence[_Job], truth: F32, time: float) -> list[_Look]:
+    def _measure(self, jobs: Sequence[_Job], truth: F32, spans: F32, time: float) -> list[_Look]:
         """Light, proportions and gaze of all faces at once."""
         rig, settings = self._rig, self.settings
         nodes = np.matmul(rig.nodes, truth)
-        heights = np.ptp(truth, axis=1).max(1)
-        seen = np.stack([samples(j.order.crop, n, float(h)) for j, n, h in zip(jobs, nodes, heights, strict=True)])
+        sides = spans.max(1).tolist()
+        seen = np.stack([samples(j.order.crop, n, side) for j, n, side in zip(jobs, nodes, sides, strict=True)])
         light = measure(rig, seen, np.stack([job.skin.nodes for job in jobs]), [job.black for job in jobs])
         turn, own = self._proportions.fit(truth)
         traces = [
@@ -208,7 +208,7 @@ class EmbeddedSwapper:
         change = settings.given * np.stack([i.coefficients for i in identities]) - settings.taken * own
         points = openings.drawn(truth + self._proportions.move(turn, change))
         points *= np.array([[job.scale] for job in jobs], np.float32)
-        luma = np.median(seen[..., 0], axis=1) - [job.black for job in jobs]
+        luma = median(seen[..., 0], 1)[:, 0] - [job.black for job in jobs]
         tone = np.minimum(settings.tone / np.maximum(luma, 1), TONE)[:, None] * signs
         gains = np.exp(np.matmul(gain, self._grid.T) + tone * self._tones)
         tints = np.array([job.skin.tone for job in jobs])

@@ -277,17 +277,22 @@ class Mouth:
         under += shrink(self.opacity, size)[..., None] * (colour - under)
 
 
+_MOUTH = np.concatenate(topology.MOUTH)
+"""Three points of the upper lip's edge, three of the lower one's, both corners."""
+
+
 def mouth(points: F32, parts: Parts, size: tuple[int, int]) -> Mouth | None:
     """What is seen between the lips; None where they are shut.
 
     points: float32 (200, 2) in pixels; size: (width, height) of the picture.
     """
-    upper, lower, corners = (points[p] for p in topology.MOUTH)
-    (ax, ay), (bx, by) = corners.tolist()
-    middle = upper.mean(0)
+    # Plain numbers: of most faces no more is asked than whether the lips are shut.
+    xs, ys = points.take(_MOUTH, axis=0).T.tolist()
+    (ax, bx), (ay, by) = xs[6:], ys[6:]
+    middle_x, middle_y = sum(xs[:3]) / 3, sum(ys[:3]) / 3
     across, down = bx - ax, by - ay
     length = max(1e-3, math.hypot(across, down))
-    gap_x, gap_y = (lower.mean(0) - middle).tolist()
+    gap_x, gap_y = sum(xs[3:6]) / 3 - middle_x, sum(ys[3:6]) / 3 - middle_y
     openness = (across * gap_y - down * gap_x) / (length * length)
     if openness < MOUTH_OPEN:
         return None
@@ -304,7 +309,7 @@ def mouth(points: F32, parts: Parts, size: tuple[int, int]) -> Mouth | None:
     scale = parts.mouth.shape[1] / length
     cos, sin = scale * across / length, scale * down / length
     px, py = x0 + 0.5 - (ax + bx) / 2, y0 + 0.5 - (ay + by) / 2
-    top = cos * (float(middle[1]) - (ay + by) / 2) - sin * (float(middle[0]) - (ax + bx) / 2)
+    top = cos * (middle_y - (ay + by) / 2) - sin * (middle_x - (ax + bx) / 2)
     turn = np.array(
         [[cos, sin, cos * px + sin * py + parts.mouth.shape[1] / 2 - 0.5], [-sin, cos, cos * py - sin * px - top - 0.5]]
     )

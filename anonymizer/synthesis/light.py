@@ -56,15 +56,15 @@ def measure(rig: Rig, seen: F32, textures: F32, floors: Sequence[float]) -> Ligh
     floor = np.array(floors, np.float32)[:, None]
     wanted = np.log(np.maximum(seen[..., 0] - floor, 0) + DARK) - np.log(textures + DARK)
     tone = seen[..., 1:] - 128
-    centre = _median(tone, 1)
+    centre = median(tone, 1)
     away = np.square(tone - centre).sum(2)
-    trust = 1 / (1 + away / np.maximum(4, 2 * _median(away, 1)))
+    trust = 1 / (1 + away / np.maximum(4, 2 * median(away, 1)))
     weight = trust
     for last in range(ROUNDS - 1, -1, -1):
         gain = _fit(rig.node_basis, wanted[..., None], weight, rig.penalty)
         if last:
             rest = np.square(wanted - (rig.node_basis @ gain)[..., 0])
-            weight = trust / (1 + rest / np.maximum(0.0025, 2 * _median(rest, 1)))
+            weight = trust / (1 + rest / np.maximum(0.0025, 2 * median(rest, 1)))
     slope = _fit(rig.node_basis[:, :3], tone - centre, weight, CALM * rig.penalty[:3])
     slope[:, 0] += centre[:, 0]
     return Light(gain[..., 0], slope)
@@ -76,7 +76,7 @@ def _fit(basis: F32, values: F32, weight: F32, penalty: F32) -> F32:
     return np.asarray(np.linalg.solve(left @ basis + np.diag(penalty), left @ values), np.float32)
 
 
-def _median(values: F32, axis: int) -> F32:
+def median(values: F32, axis: int) -> F32:
     """The upper median, much cheaper than NumPy's for few values; the axis stays."""
     middle = values.shape[axis] // 2
     return np.asarray(np.take(np.sort(values, axis), [middle], axis), np.float32)

@@ -11,7 +11,8 @@ import numpy as np
 
 from anonymizer.frame import F32
 
-T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 Key = tuple[int, bytes]
 """A track and the key of the identity it is shown with."""
 
@@ -20,7 +21,7 @@ SHARPNESS = 0.4
 """Time constants in seconds: light follows quickly. Proportions do not change: what seems to is the face's play, which
 is not to be taken out with them."""
 
-EVERY = 0.1
+EVERY = 0.2
 """Seconds after which sharpness is measured again."""
 
 LATELY = 0.2
@@ -53,6 +54,7 @@ class Memory:
         self._newest = 0.0
         self._traces: OrderedDict[Key, tuple[float, Trace]] = OrderedDict()
         self._sharpness: OrderedDict[Key, tuple[float, Sharpness]] = OrderedDict()
+        self._drawn: OrderedDict[int, float] = OrderedDict()
 
     def __len__(self) -> int:
         return max(len(self._traces), len(self._sharpness))
@@ -65,12 +67,13 @@ class Memory:
             for name, constant in TIMES.items():
                 setattr(found, name, _between(getattr(old, name), getattr(found, name), time - before[0], constant))
         _keep(self._traces, key, (time, found), self._size)
+        _keep(self._drawn, key[0], time, self._size)
         self._newest = time
         return found
 
     def lately(self, track: int) -> bool:
         """Whether the track was drawn a moment ago, as whoever."""
-        return any(key[0] == track and self._newest - at <= LATELY for key, (at, _) in self._traces.items())
+        return self._newest - self._drawn.get(track, -math.inf) <= LATELY
 
     def known(self, key: Key, time: float) -> Sharpness | None:
         """The track's sharpness, or None where it must be measured."""
@@ -92,7 +95,7 @@ def _between(old: F32, new: F32, passed: float, constant: float) -> F32:
     return np.asarray(old + (1 - math.exp(-passed / constant)) * (new - old), np.float32)
 
 
-def _keep(kept: OrderedDict[Key, tuple[float, T]], key: Key, value: tuple[float, T], size: int) -> None:
+def _keep(kept: OrderedDict[K, V], key: K, value: V, size: int) -> None:
     kept[key] = value
     kept.move_to_end(key)
     if len(kept) > size:

@@ -7,6 +7,7 @@ inside the outline stays, and so does what is far from it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -80,12 +81,14 @@ def pinch(planes: Planes, outline: Ellipse) -> None:
     """
     middle, axes = outline
     x0, y0, x1, y1 = planes.clip(*outline.reach)
-    if x1 - x0 < 4 or y1 - y0 < 4 or abs(np.linalg.det(axes)) < 1:
+    (a, b), (c, d) = axes.tolist()
+    area = a * d - b * c
+    if x1 - x0 < 4 or y1 - y0 < 4 or abs(area) < 1:
         return
     region = planes.region(x0, y0, x1, y1)
     height, width = region.u.shape
     # From pixels of chroma to those of the field.
-    turn = np.linalg.inv(axes).T * (_SIDE / (2 * OUTER))
+    turn = np.array([[d, -c], [-b, a]]) * (_SIDE / (2 * OUTER) / area)
     start = turn @ (np.array([x0, y0]) + 1 - middle) + _SIDE / 2 - 0.5
     field = cv2.warpAffine(
         _FIELD,
@@ -97,22 +100,21 @@ def pinch(planes: Planes, outline: Ellipse) -> None:
     )
     dx, dy = ((corner + 1 - centre) / 2 for corner, centre in zip((x0, y0), middle.tolist(), strict=True))
     x, y = _pixels(width, height)
-    moves = np.empty((height, width, 2), np.float32)
-    np.multiply(field, x + np.float32(dx), out=moves[..., 0])
-    np.multiply(field, y + np.float32(dy), out=moves[..., 1])
-    fine = stretch(np.float32(2) * moves, (2 * width, 2 * height))[: region.height, : region.width]
-    _move(region.y, fine)
-    _move(region.u, moves)
-    _move(region.v, moves)
+    right, down = field * (x + np.float32(dx)), field * (y + np.float32(dy))
+    double = 2 * width, 2 * height
+    _move(
+        [region.y],
+        *(np.float32(2) * stretch(moves, double)[: region.height, : region.width] for moves in (right, down)),
+    )
+    _move([region.u, region.v], right, down)
 
 
-def _move(plane: U8, moves: F32) -> None:
-    """Show at each pixel what lies by so much further, float32 (height, width, 2), in place."""
-    x, y = _pixels(plane.shape[1], plane.shape[0])
-    places = np.empty(moves.shape, np.float32)
-    np.add(moves[..., 0], x, out=places[..., 0])
-    np.add(moves[..., 1], y, out=places[..., 1])
-    plane[:] = cv2.remap(plane, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+def _move(planes: Sequence[U8], right: F32, down: F32) -> None:
+    """Show at each pixel of planes what lies by so much further, float32 (height, width) each, in place."""
+    x, y = _pixels(right.shape[1], right.shape[0])
+    right, down = right + x, down + y
+    for plane in planes:
+        plane[:] = cv2.remap(plane, right, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _pixels(width: int, height: int) -> tuple[F32, F32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Skin:
 
     def level(self, height: float) -> int:
         """The size that goes with a face so many pixels high: about a texel a pixel."""
-        return int(np.clip(np.log2(max(self.luma[0].shape[0] / max(1.1 * height, 1), 1)), 0, len(self.luma) - 1))
+        return min(int(math.log2(max(self.luma[0].shape[0] / max(1.1 * height, 1), 1))), len(self.luma) - 1)
 
 
 class Wardrobe:
