@@ -40,12 +40,11 @@ UNLIKE, ALIKE, STILL_ALIKE = 0.55, 0.74, 0.78
 and the least alike is taken if it is below the second. The third holds once an identity has been shown on a track, so
 that it does not change without need."""
 
-DIM, UNCHANGED = 0.5, 0.58
-STILL_DIM, STILL_UNCHANGED = 0.56, 0.55
-"""Nor may it be more like the face than DIM while less than UNCHANGED of the pixels changed: a face of the same
-brightness is a thin mask. The others hold once an identity has been shown on a track."""
+ENOUGH_CHANGED, SLOPE = 0.6, 2.8
+"""Where less of the pixels changed than the first, a face of the same brightness being a thin mask, the drawing may be
+less alike, by the second times what is missing."""
 
-COMPARED, SMALL = 4, 32
+COMPARED, SMALL = 4, 48
 """A face is compared until its identity passes, and then in every so many frames; in every one if its box is less than
 SMALL pixels high: a few pixels are soon alike, and soon compared."""
 
@@ -314,8 +313,8 @@ def _placed(
         return placed
     inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
     alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
-    most, dim, unchanged = (ALIKE, DIM, UNCHANGED) if since is None else (STILL_ALIKE, STILL_DIM, STILL_UNCHANGED)
-    if alike > most or (alike > dim and changed < unchanged):
+    most = ALIKE if since is None else STILL_ALIKE
+    if alike > most - SLOPE * max(0.0, ENOUGH_CHANGED - changed):
         return _TOO_ALIKE
     if since is None and alike > UNLIKE and cast.free(face):
         return _Fair(alike)
