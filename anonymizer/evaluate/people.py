@@ -15,10 +15,11 @@ import av
 import cv2
 import numpy as np
 
+from anonymizer import boxes
 from anonymizer.assembly import pipeline
 from anonymizer.config import Config
 from anonymizer.errors import SourceError
-from anonymizer.evaluate import attack, boxes, identity, plot, reidentify
+from anonymizer.evaluate import attack, identity, plot, reidentify
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.identity import Sample, greyed
 from anonymizer.evaluate.scene import FLOOR, MISSED, REPORTED, Reference

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anonymizer.evaluate import boxes
+from anonymizer import boxes
 from anonymizer.frame import Box
 
 HEIGHTS = (12, 20, 32, 64)

@@ -14,8 +14,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from anonymizer import boxes
 from anonymizer.errors import ConfigError
-from anonymizer.evaluate import boxes
 from anonymizer.evaluate.excerpt import encoded, frames
 from anonymizer.evaluate.figure import Section
 from anonymizer.evaluate.labels import Done, Labels, Painted

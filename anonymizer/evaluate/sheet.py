@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from anonymizer.evaluate import boxes, pixels
+from anonymizer import boxes
+from anonymizer.evaluate import pixels
 from anonymizer.evaluate.scene import Scene, Subject
 from anonymizer.frame import U8
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anonymizer.evaluate import boxes, pixels, plot
+from anonymizer import boxes
+from anonymizer.evaluate import pixels, plot
 from anonymizer.evaluate.figure import Goal, Section
 from anonymizer.evaluate.labels import Done
 from anonymizer.evaluate.scene import REPORTED, Clip, Reference, Scene

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anonymizer.evaluate import boxes, expression, pixels, plot
+from anonymizer import boxes
+from anonymizer.evaluate import expression, pixels, plot
 from anonymizer.evaluate.figure import Goal, Section
 from anonymizer.evaluate.scene import UNREPORTED, Reference, Scene, Subject, seen
 from anonymizer.evaluate.sheet import Sheet

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from anonymizer import assembly, enroll_command, registry
+from anonymizer.boxes import iou
 from anonymizer.config import Config
 from anonymizer.errors import ConfigError
 from anonymizer.export import evidence
@@ -107,9 +108,7 @@ class Eye:
             for piece in evidence.judge(_looks(tracks), [], self.bounds):
                 mine = {look.index for look in piece.looks}
                 sights = [sight for sight in tracks[piece.track] if sight.look.index in mine]
-                hits = sum(
-                    any(abs(s.wall - at) < 0.1 and _overlap(s.box, box) > 0.4 for s in sights) for at, box in told
-                )
+                hits = sum(any(abs(s.wall - at) < 0.1 and iou(s.box, box) > 0.4 for s in sights) for at, box in told)
                 good = [s for s in sights if s.embedding is not None and s.look.good]
                 if hits > most and good:
                     best, most = good, hits
@@ -235,17 +234,9 @@ def _beside(faces: Sequence[Face]) -> tuple[set[int], set[int]]:
         for one, other in (pair, pair[::-1]):
             a, b = faces[one], faces[other]
             near.add(a.track)
-            if b.score >= _WEAK and _overlap(a.seen or a.box, b.seen or b.box) > 0:
+            if b.score >= _WEAK and iou(a.seen or a.box, b.seen or b.box) > 0:
                 crossing.add(a.track)
     return near, crossing
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(0.0, across) * max(0.0, down)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
 def _doubts(
@@ -284,7 +275,7 @@ def _lost(looked: Looked, tracks: dict[int, list[_Sight]], jumps: Sequence[float
         x, y, w, h = last.box
         wide = x - w, y - h, 3 * w, 3 * h
         found = any(
-            other != track and abs(wall - last.wall) < _NEAR and _overlap(wide, box) > 0 for wall, box, other in starts
+            other != track and abs(wall - last.wall) < _NEAR and iou(wide, box) > 0 for wall, box, other in starts
         )
         if not found and len(sights) > 5:
             moments.append(Moment(last.wall, last.wall + 1.0, track, "a face was lost here", 0.45, last.box))

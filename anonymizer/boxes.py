@@ -13,14 +13,17 @@ from anonymizer.frame import Box
 def iou(a: Box, b: Box) -> float:
     """Intersection over union."""
     common = intersection(a, b)
-    return common / (a[2] * a[3] + b[2] * b[3] - common + 1e-9)
+    return common / (a[2] * a[3] + b[2] * b[3] - common + 1e-9) if common else 0.0
 
 
 def intersection(a: Box, b: Box) -> float:
     """Area that both hold."""
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(0.0, wide) * max(0.0, high)
+    # Most lie apart.
+    if (wide := min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])) <= 0:
+        return 0.0
+    if (high := min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])) <= 0:
+        return 0.0
+    return wide * high
 
 
 def best(box: Box, others: Sequence[Box], least: float) -> int | None:
