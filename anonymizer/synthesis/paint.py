@@ -11,6 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from anonymizer.boxes import iou
 from anonymizer.frame import Box, Face, Planes, extent
 from anonymizer.synthesis import blend, cover, outline
 from anonymizer.synthesis.bank import Identity
@@ -40,9 +41,9 @@ UNLIKE, ALIKE, STILL_ALIKE = 0.55, 0.74, 0.78
 and the least alike is taken if it is below the second. The third holds once an identity has been shown on a track, so
 that it does not change without need."""
 
-ENOUGH_CHANGED, SLOPE = 0.6, 2.8
-"""Where less of the pixels changed than the first, a face of the same brightness being a thin mask, the drawing may be
-less alike, by the second times what is missing."""
+DIM, UNCHANGED, STILL_UNCHANGED = 0.48, 0.58, 0.52
+"""Nor may it be more like the face than DIM while less than UNCHANGED of the pixels changed: a face of the same
+brightness is a thin mask. The third holds once an identity has been shown on a track."""
 
 COMPARED, SMALL = 4, 48
 """A face is compared until its identity passes, and then in every so many frames; in every one if its box is less than
@@ -163,7 +164,7 @@ def _draw_in(planes: Planes, face: Face, faces: Sequence[Face], kept: Collection
     ellipse = outline.ellipse(face.landmarks)
     left, top, right, bottom = ellipse.reach
     around = left, top, right - left, bottom - top
-    if all(_iou(around if id(other) in kept else face.box, other.box) == 0 for other in faces if other is not face):
+    if all(iou(around if id(other) in kept else face.box, other.box) == 0 for other in faces if other is not face):
         outline.pinch(planes, ellipse)
 
 
@@ -215,7 +216,7 @@ def _sorted_out(
     twins: dict[int, Face] = {}
     # The older track first: of two boxes on one face the same one is drawn from frame to frame.
     for face in sorted(faces, key=lambda face: face.track):
-        twin = next((other for other in single if _iou(other.box, face.box) > SAME), None)
+        twin = next((other for other in single if iou(other.box, face.box) > SAME), None)
         if twin is None:
             single.append(face)
         else:
@@ -313,8 +314,8 @@ def _placed(
         return placed
     inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
     alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
-    most = ALIKE if since is None else STILL_ALIKE
-    if alike > most - SLOPE * max(0.0, ENOUGH_CHANGED - changed):
+    most, unchanged = (ALIKE, UNCHANGED) if since is None else (STILL_ALIKE, STILL_UNCHANGED)
+    if alike > most or (alike > DIM and changed < unchanged):
         return _TOO_ALIKE
     if since is None and alike > UNLIKE and cast.free(face):
         return _Fair(alike)
@@ -356,20 +357,11 @@ def _borrowed(faces: list[Face]) -> list[Face]:
     """Those whose landmarks are another's, who fits them better."""
     borrowed = []
     for one, other in itertools.combinations(faces, 2):
-        if one.landmarks is None or other.landmarks is None or not _iou(one.box, other.box):
+        if one.landmarks is None or other.landmarks is None or not iou(one.box, other.box):
             continue
         a, b = extent(one.landmarks), extent(other.landmarks)
         apart = math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)
         if apart < NEAR * min(a[3], b[3]):
             # Of two that fit as well the older track is drawn; it comes first.
-            borrowed.append(one if _iou(one.seen or one.box, a) < _iou(other.seen or other.box, b) else other)
+            borrowed.append(one if iou(one.seen or one.box, a) < iou(other.seen or other.box, b) else other)
     return borrowed
-
-
-def _iou(a: Box, b: Box) -> float:
-    # Most lie apart.
-    if (wide := min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])) <= 0:
-        return 0.0
-    if (high := min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])) <= 0:
-        return 0.0
-    return wide * high / (a[2] * a[3] + b[2] * b[3] - wide * high + 1e-9)
