@@ -10,7 +10,8 @@ The tracker serves privacy first, so doubt covers. In short:
 - A track never seen well is dropped when passes that looked for it did not find it again, too often.
 - Where ``evidence`` is asked for, detections too weak to begin a track begin one that counts for nothing, until it was
   seen so long and so often that it is no accident: true faces are found faintly again and again, noise is not.
-- A track that is new and proven is followed into the past, through detections too weak to begin one.
+- A track that is new and proven is followed into the past, through detections too weak to begin one; a large one in
+  doubt not far through faint ones.
 - ``Tracker.faces`` says what to cover at a time, which may lie before the newest pass: that is how a look-ahead turns
   extrapolation into interpolation and covers a face before it was first found.
 
@@ -78,6 +79,8 @@ OFTEN = 5
 VAIN, LARGE, GONE = 3, 64, 0.6
 """Looks in vain after which a face of at least LARGE pixels is gone, and the share of its hold that is left then. One
 never seen well is in doubt until it was found in VAIN looks more than it was not."""
+MOMENT = 0.2
+"""Seconds for which a print or a hand may look like a face at every look: what was seen for less is in doubt too."""
 
 
 class Tracker:
@@ -199,10 +202,16 @@ class Tracker:
         return track.best < self.settings.sure and track.missed >= self.settings.refuted_by * track.seen
 
     def _trace_back(self, track: Track) -> None:
-        """Follow a new track into the past, through earlier detections that proved nothing by themselves."""
-        track.traced = True
+        """Follow a new track into the past, through earlier detections that proved nothing by themselves.
+
+        Until the doubt is gone, what is dubious is followed through faint ones for a MOMENT only: beyond, a whole look
+        did not find it, and prints and hands leave faint ones too.
+        """
+        track.traced = not self._dubious(track)
+        s = self.settings
         for sighting in sorted(self._loose, key=lambda s: (-s.time, -s.score, s.state)):
-            near = 0 < track.first - sighting.time <= self.settings.backfill
+            reach = s.backfill if track.traced or sighting.score >= s.start else MOMENT
+            near = 0 < track.first - sighting.time <= reach
             if near and np.isfinite(self._costs([track], np.array([sighting.state]), sighting.time)[0, 0]):
                 track.extend_back(sighting)
                 self._loose.remove(sighting)
@@ -210,6 +219,12 @@ class Tracker:
     def _proven(self, track: Track) -> bool:
         """Seen twice, or once and well; never only faintly."""
         return track.best >= (self.settings.start if track.seen > 1 else self.settings.sure)
+
+    def _dubious(self, track: Track) -> bool:
+        """Large and in doubt: a print on a shirt or a hand as likely as a face. Not where nothing may be missed."""
+        s = self.settings
+        doubtful = track.seen < track.missed + VAIN or track.last - track.first < MOMENT
+        return doubtful and track.best < s.sure and track.start[3] >= LARGE and not s.evidence
 
     def _evident(self, track: Track) -> bool:
         """Seen for some time, in most passes, and not too faintly."""
@@ -226,12 +241,10 @@ class Tracker:
         return s.hold * (0.5 if not known else GONE if gone else 1.0)
 
     def _before(self, track: Track) -> float:
-        """Seconds; what is faint was there before its first sighting for as long as it is held after its last. A large
-        face in doubt, a print on a shirt or a hand, was not there for long, or looks would have found it."""
-        s = self.settings
+        """Seconds; what is faint was there before its first sighting for as long as it is held after its last. What is
+        dubious was not there for long, or looks would have found it."""
         if self._proven(track):
-            doubtful = track.best < s.sure and track.seen < track.missed + VAIN
-            return s.hold if doubtful and track.start[3] >= LARGE and not s.evidence else s.backfill
+            return self.settings.hold if self._dubious(track) else self.settings.backfill
         return self._hold(track) if track.evident else 0.0
 
     def forget(self, before: float) -> None:

@@ -115,6 +115,38 @@ def test_a_large_face_in_doubt_was_not_there_for_long(size: float, score: float,
     assert not tracker.faces(1 - before - 0.01)
 
 
+PRINT = [(0.0, 170, 0.28), (0.13, 0, 0.0), (0.27, 170, 0.44), (0.3, 110, 0.61), (0.4, 140, 0.31)]
+"""Time, size and score of a skull printed on a sweater, before which hands move, at five looks."""
+
+
+def printed(size: float = 1.0) -> Tracker:
+    tracker = Tracker()
+    for time, side, score in PRINT:
+        tracker.update(1 + time, found([(300, 250, size * side, score)] if side else []))
+    return tracker
+
+
+def test_a_large_face_of_a_moment_is_not_followed_far_through_faint_sightings() -> None:
+    tracker = printed()
+    assert tracker.faces(1.27) and tracker.faces(1.27 - S.hold + 0.01)
+    assert not tracker.faces(1.0) and not tracker.faces(1.27 - S.hold - 0.01)
+    assert printed(0.3).faces(1.0 - S.backfill + 0.01)  # small faces are faint, and come and go
+
+
+def test_a_large_face_of_a_moment_is_followed_through_faint_sightings_just_before() -> None:
+    tracker = Tracker()
+    for time, score in ((1.0, 0.28), (1.12, 0.44), (1.16, 0.61)):
+        tracker.update(time, found([(300, 250, 170, score)]))
+    assert tracker.faces(1.0 - S.hold + 0.01)
+
+
+@pytest.mark.parametrize("score", [0.31, 0.9])
+def test_a_large_face_that_stays_or_is_sure_is_followed_through_faint_sightings(score: float) -> None:
+    tracker = printed()
+    tracker.update(1.5, found([(300, 250, 140, score)]))
+    assert tracker.faces(1.0 - S.backfill + 0.01)
+
+
 def test_weak_sightings_count_once_the_face_is_proven() -> None:
     """Too weak to begin a track, they still show where a proven face came from."""
     tracker = Tracker()
