@@ -12,10 +12,11 @@ REFUSED = 60.0
 @dataclass
 class Backoff:
     """Waits that double from first to longest seconds, each shortened at random by up to half, so that many cameras
-    that died together do not come back together."""
+    that died together do not come back together. The longest leaves room for connecting and for the first key frame
+    within the 5 s after which a camera's picture has to be back."""
 
     first: float = 0.25
-    longest: float = 4.0
+    longest: float = 3.0
     random: Random = field(default_factory=Random)
     _next: float = 0.0
 

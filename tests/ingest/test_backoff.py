@@ -13,3 +13,8 @@ def test_waits_double_up_to_the_longest_and_begin_anew_after_success() -> None:
     assert len({round(wait, 6) for wait in waits[4:]}) > 1
     backoff.succeeded()
     assert backoff.failed() <= 0.25
+
+
+def test_a_camera_that_is_back_need_not_wait_long() -> None:
+    backoff = Backoff(random=Random(1))
+    assert max(backoff.failed() for _ in range(100)) <= 3.0

@@ -101,9 +101,11 @@ def through(
     """Record while a fault happens after ``before`` seconds."""
     recording = bench.folder / f"{time.monotonic_ns()}.mkv"
     recorder = bench.record(proxy.url("gate"), seconds, recording)
-    time.sleep(before)
-    fault()
-    recorder.wait(seconds + 30)
+    try:
+        time.sleep(before)
+        fault()
+    finally:
+        recorder.wait(seconds + 30)
     return bench.verdict(recording)
 
 
