@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.faces import topology
-from anonymizer.frame import F32, U8
+from anonymizer.frame import F32, U8, bounds
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,7 @@ _HALF = np.float32(0.5)
 
 def _patches(points: F32, luma: U8) -> list[_Patch | None]:
     """The pictures around the points (n, 200, d) of n faces; None where one is small."""
-    rows = np.ascontiguousarray(points[:, :, :2].transpose(0, 2, 1))  # see frame.extent
-    low, high = rows.min(2), rows.max(2)
+    low, high = bounds(points[:, :, :2])
     room = ROOM * (high - low)
     corners = np.concatenate([low - room, high + room], 1).astype(int).tolist()
     return [_patch(luma, max(0, x0), max(0, y0), x1 + 1, y1 + 1) for x0, y0, x1, y1 in corners]

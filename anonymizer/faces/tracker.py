@@ -209,7 +209,7 @@ class Tracker:
         """
         track.traced = not self._dubious(track)
         s = self.settings
-        for sighting in sorted(self._loose, key=lambda s: (-s.time, -s.score, s.state)):
+        for sighting in sorted(self._loose, key=lambda one: (-one.time, -one.score, one.state)):
             reach = s.backfill if track.traced or sighting.score >= s.start else MOMENT
             near = 0 < track.first - sighting.time <= reach
             if near and np.isfinite(self._costs([track], np.array([sighting.state]), sighting.time)[0, 0]):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.faces import agreement, topology
-from anonymizer.frame import F32, U8, Face, Planes, extent
+from anonymizer.frame import F32, U8, Face, Planes, bounds, extent
 from anonymizer.synthesis import detail, layers, openings, warp
 from anonymizer.synthesis.bank import FaceModel
 from anonymizer.synthesis.light import DARK, measure, median, samples
@@ -158,8 +158,8 @@ class EmbeddedSwapper:
         if not orders:
             return []
         truth = np.stack([order.landmarks for order in orders]).astype(np.float32)
-        rows = np.ascontiguousarray(truth.transpose(0, 2, 1))  # see frame.extent
-        spans = rows.max(2) - rows.min(2)
+        low, high = bounds(truth)
+        spans = high - low
         jobs = self._prepare(orders, truth, spans, time)
         looks = self._measure(jobs, truth, spans, time)
         drawings = [self._draw(job, look, time) for job, look in zip(jobs, looks, strict=True)]

@@ -102,10 +102,8 @@ def pinch(planes: Planes, outline: Ellipse) -> None:
     x, y = _pixels(width, height)
     right, down = field * (x + np.float32(dx)), field * (y + np.float32(dy))
     double = 2 * width, 2 * height
-    _move(
-        [region.y],
-        *(np.float32(2) * stretch(moves, double)[: region.height, : region.width] for moves in (right, down)),
-    )
+    fine = (np.float32(2) * stretch(moves, double)[: region.height, : region.width] for moves in (right, down))
+    _move([region.y], *fine)
     _move([region.u, region.v], right, down)
 
 
