@@ -10,11 +10,12 @@ from pathlib import Path
 from anonymizer import registry
 from anonymizer.assembly import detectors
 from anonymizer.config import FacesSettings
+from anonymizer.enrolment import Enrolment
 from anonymizer.errors import ConfigError, SourceError
 from anonymizer.faces.detectors import Detector
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import Frame, Planes
-from anonymizer.groups import Enrolment, Member
+from anonymizer.groups import Member
 from anonymizer.ingest.file import FileSource
 from anonymizer.record.audit import AuditFile
 from anonymizer.statedir import StateDir, default_path

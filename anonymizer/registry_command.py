@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from anonymizer import registry, resources
+from anonymizer import download, registry, resources
 from anonymizer.errors import ModelError
 
 
@@ -53,7 +53,7 @@ def _verify(given: argparse.Namespace) -> int:
 
 def _fetch(given: argparse.Namespace) -> int:
     for model in [registry.find(name) for name in given.names]:
-        print(f"{model.name}: {registry.fetch(model)} ({model.licence})")
+        print(f"{model.name}: {download.fetch(model)} ({model.licence})")
     return 0
 
 

@@ -17,12 +17,12 @@ from typing import Any
 from anonymizer import assembly, config
 from anonymizer.config import Config
 from anonymizer.control import Control
+from anonymizer.enrolment import Enrolment
 from anonymizer.errors import AnonymizerError, ConfigError
 from anonymizer.events import homeassistant
 from anonymizer.events.client import MqttClient
 from anonymizer.events.state import RULES, CameraState
 from anonymizer.events.topics import Command, Topics
-from anonymizer.groups import Enrolment
 from anonymizer.link import MAIN, SUB, Order
 from anonymizer.policy.overlay import fingerprint
 from anonymizer.publish import Stream, User

@@ -13,10 +13,11 @@ import pytest
 
 from anonymizer import assembly, cli, registry
 from anonymizer.config import Config, FacesSettings
+from anonymizer.enrolment import Enrolment
 from anonymizer.errors import ConfigError
 from anonymizer.faces.recogniser import Recogniser
 from anonymizer.frame import U8, Frame
-from anonymizer.groups import Enrolment, Gallery, Member
+from anonymizer.groups import Gallery, Member
 from anonymizer.ingest.picture import Picture
 from anonymizer.policy import Policy, load
 from anonymizer.recognition import Recognition

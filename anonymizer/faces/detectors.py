@@ -131,6 +131,19 @@ class _Family:
     mean: float = 0.0
     std: float = 1.0
 
+    def tensor(self, pictures: Sequence[U8], rows: int, columns: int) -> F32:
+        """float32 (n, 3, rows, columns): what the model sees of pictures of at most that size."""
+        height, width = pictures[0].shape[:2]
+        tensor = np.zeros((len(pictures), 3, rows, columns), np.float32)
+        for target, picture in zip(tensor, pictures, strict=True):
+            channels = cv2.split(picture)
+            for plane, channel in zip(target, channels[::-1] if self.rgb else channels, strict=True):
+                plane[:height, :width] = channel
+        if (self.mean, self.std) != (0.0, 1.0):
+            tensor -= self.mean
+            tensor /= self.std
+        return tensor
+
 
 class OnnxDetector:
     """A detector of one of the families, on onnxruntime."""
@@ -155,15 +168,7 @@ class OnnxDetector:
         height, width = pictures[0].shape[:2]
         # Networks need multiples of their coarsest stride: what is missing is black, on the right and at the bottom.
         rows, columns = self._fixed or (-(-height // 32) * 32, -(-width // 32) * 32)
-        family = self._family
-        tensor = np.zeros((len(pictures), 3, rows, columns), np.float32)
-        for target, picture in zip(tensor, pictures, strict=True):
-            channels = cv2.split(picture)
-            for plane, channel in zip(target, channels[::-1] if family.rgb else channels, strict=True):
-                plane[:height, :width] = channel
-        if (family.mean, family.std) != (0.0, 1.0):
-            tensor -= family.mean
-            tensor /= family.std
+        tensor = self._family.tensor(pictures, rows, columns)
         large = rows * columns * len(pictures) > LARGE
         found: list[Detections] = []
         for batch in [tensor] if self._batches else np.split(tensor, len(tensor)):
@@ -174,7 +179,7 @@ class OnnxDetector:
                 raise ModelError(f"detector {self.name} failed: {str(error).splitlines()[0]}") from error
             if not all(np.isfinite(o.sum()) for o in outputs):
                 raise ModelError(f"detector {self.name} failed: its output is not a number; its file may be damaged")
-            found += family.decode(outputs, len(batch), rows, columns, floor)
+            found += self._family.decode(outputs, len(batch), rows, columns, floor)
         return [suppress(f).mapped((1 / scale, 1 / scale)) for f in found]
 
 

@@ -239,7 +239,7 @@ class EmbeddedSwapper:
     def _draw(self, job: _Job, look: _Look, time: float) -> Drawing:
         crop, skin, size = job.order.crop, job.skin, job.size
         level = skin.level(float(job.span.max()))
-        luma, chroma = skin.luma[level].copy(), skin.chroma[level].copy()
+        luma, chroma = skin.luma[level].astype(np.float32), skin.chroma[level].astype(np.float32)
         side = luma.shape[0]
         for eyeball, white, place in zip(self._wardrobe.eyeballs(side), skin.whites[level], look.gaze, strict=True):
             eyeball.look(luma, chroma, white, skin.parts.iris, place.tolist())

@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from anonymizer.boxes import iou
+from anonymizer.boxes import intersection, iou
 from anonymizer.frame import Box, Face, Planes, extent
 from anonymizer.synthesis import blend, cover, outline
 from anonymizer.synthesis.bank import Identity
@@ -161,10 +161,13 @@ def paint(
 def _draw_in(planes: Planes, face: Face, faces: Sequence[Face], kept: Collection[int]) -> None:
     """Move what surrounds a drawn face, unless another one overlaps it, or one that is kept is near."""
     assert face.landmarks is not None
+    others = [other for other in faces if other is not face]
+    if any(intersection(face.box, other.box) for other in others if id(other) not in kept):
+        return
     ellipse = outline.ellipse(face.landmarks)
     left, top, right, bottom = ellipse.reach
     around = left, top, right - left, bottom - top
-    if all(iou(around if id(other) in kept else face.box, other.box) == 0 for other in faces if other is not face):
+    if not any(intersection(around, other.box) for other in others if id(other) in kept):
         outline.pinch(planes, ellipse)
 
 
