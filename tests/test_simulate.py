@@ -14,7 +14,7 @@ from anonymizer.config import Config
 from anonymizer.errors import ConfigError
 from anonymizer.faces.finder import Finder, FinderSettings
 from anonymizer.frame import Face, Frame
-from anonymizer.ingest.picture import Picture
+from anonymizer.ingest.picture import Orientation, Picture
 from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Policy, load
 from anonymizer.synthesis import cover
@@ -36,7 +36,7 @@ BOX = (40.0, 100.0, 60.0, 60.0)
 
 
 def textured(rotation: int) -> Frame:
-    picture = Picture(av.VideoFrame(320, 320, "yuv420p"), rotation)
+    picture = Picture(av.VideoFrame(320, 320, "yuv420p"), Orientation(rotation, rotation == 90))
     planes = picture.edit()
     planes.y[:] = np.random.default_rng(3).integers(20, 230, planes.y.shape)
     planes.u[:], planes.v[:] = 128, 128

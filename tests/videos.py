@@ -29,6 +29,7 @@ def write(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     rotation: int = 0,
+    mirrored: bool = False,
     audio: bool = False,
     size: tuple[int, int] = (192, 144),
     options: dict[str, str] | None = None,
@@ -44,8 +45,8 @@ def write(
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = base
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or mirrored:
+            stream.set_display_rotation(rotation, hflip=mirrored)
         sound = output.add_stream("aac", rate=8000, layout="mono") if audio else None
         for time, frame in zip(times, pictures(len(times), *size, pix_fmt), strict=True):
             frame.pts, frame.time_base = time, base

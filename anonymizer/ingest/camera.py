@@ -26,7 +26,7 @@ from anonymizer.ingest.assembler import Assembler
 from anonymizer.ingest.backoff import REFUSED, Backoff
 from anonymizer.ingest.clock import CameraClock
 from anonymizer.ingest.file import FileSource
-from anonymizer.ingest.picture import Converter, Picture
+from anonymizer.ingest.picture import Converter, Picture, orientation_of, upright
 from anonymizer.ingest.timestamps import Timeline
 from anonymizer.settings import Secret, setting
 
@@ -240,14 +240,14 @@ class _Connection:
                         if not pictures:
                             self._receiver.connected(parameters)
                         heard = time.monotonic()
-                        picture = converter.convert(decoded)
-                        pts = timeline.stamp(picture.pts)
+                        pts = timeline.stamp(decoded.pts)
                         seconds, wall = clock.at(float(pts * base), time.time())
-                        picture.pts, picture.time_base = pts, base
-                        upright = Picture(picture)
+                        coded = upright(converter.convert(decoded), orientation_of(decoded))
+                        coded.pts, coded.time_base = pts, base
+                        picture = Picture(coded)
                         self._receiver.frame(
                             Frame(
-                                pictures, pts, seconds, upright.planes(), picture=upright, wall=wall, clock=clock.source
+                                pictures, pts, seconds, picture.planes(), picture=picture, wall=wall, clock=clock.source
                             )
                         )
                         pictures += 1

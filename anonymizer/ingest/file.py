@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
-from anonymizer.ingest.picture import Converter, Picture
+from anonymizer.ingest.picture import Converter, Orientation, Picture, orientation_of
 from anonymizer.ingest.timestamps import Timeline
 
 _PROTOCOLS = {"protocol_whitelist": "file"}  # a play list must not make us open anything else
@@ -24,14 +24,15 @@ _ENDLESS = 1000  # read errors in a row after which a file counts as over
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """What an output has to repeat so that a player shows the pictures as before. Colour tags are H.273 numbers."""
+    """What an output has to repeat so that a player shows the pictures as before. aspect: shown width over height of a
+    coded pixel, None where the file does not say. Colour tags are H.273 numbers."""
 
     width: int
     height: int
     time_base: Fraction
     rate: Fraction
     aspect: Fraction | None
-    rotation: int
+    orientation: Orientation
     full_range: bool
     colorspace: int
     primaries: int
@@ -89,12 +90,14 @@ class FileSource:
             self._waiting.append(item)
             if isinstance(item, av.VideoFrame):
                 first = item
+        # Conversion drops the display matrix.
+        orientation = orientation_of(first)
         s, converted = self._stream, self._converter.convert(first)
         self._waiting[-1] = converted
         rate = s.average_rate or s.guessed_rate or Fraction(25)
         return VideoFormat(
             converted.width, converted.height, s.time_base or Fraction(1, 90000), Fraction(rate),
-            s.sample_aspect_ratio or None, first.rotation % 360 if first.rotation % 90 == 0 else 0,
+            s.sample_aspect_ratio or None, orientation,
             converted.format.name == "yuvj420p" or int(first.color_range) == 2, int(first.colorspace),
             int(first.color_primaries), int(first.color_trc),
         )  # fmt: skip
@@ -111,7 +114,7 @@ class FileSource:
             decoded = self._converter.convert(item)
             decoded.pts = last = timeline.stamp(decoded.pts)
             decoded.time_base = time_base
-            picture = Picture(decoded, self.video.rotation)
+            picture = Picture(decoded, self.video.orientation)
             yield Frame(index, last, float(last * time_base), picture.planes(), picture=picture)
             index += 1
         self._tell_what_is_missing(index, last)

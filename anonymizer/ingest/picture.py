@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import VideoReformatter
 
 from anonymizer.frame import U8, Planes
 
 FAST_FORMATS = ("yuv420p", "yuvj420p")
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+
+
+class Orientation(NamedTuple):
+    """How a player shows a coded picture: turned by rotation, degrees counter-clockwise and a multiple of 90, and then,
+    where mirrored says so, its left and right exchanged."""
+
+    rotation: int = 0
+    mirrored: bool = False
+
+
+AS_CODED = Orientation()
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """What the frame's display matrix says; as coded where there is none, or one that does more than this."""
+    given = frame.side_data.get("DISPLAYMATRIX")
+    if frame.rotation % 90 or not isinstance(given, SideData):
+        return AS_CODED
+    matrix = np.frombuffer(bytes(given)[:36], np.int32).reshape(3, 3)
+    mirrored = float(matrix[0, 0]) * float(matrix[1, 1]) < float(matrix[0, 1]) * float(matrix[1, 0])
+    # FFmpeg reads the angle off the first row, which a mirror has turned over.
+    return Orientation((180 - frame.rotation if mirrored else frame.rotation) % 360, mirrored)
 
 
 def planes_of(frame: av.VideoFrame) -> Planes:
@@ -51,19 +76,21 @@ class Converter:
 
 
 class Picture:
-    """A frame whose planes can be looked at upright, and changed without harm to the decoder's references.
+    """A frame whose planes can be looked at as a player shows them, and changed without harm to the decoder's
+    references."""
 
-    rotation: degrees counter-clockwise, a multiple of 90, by which a player turns the coded picture.
-    """
-
-    def __init__(self, frame: av.VideoFrame, rotation: int = 0) -> None:
+    def __init__(self, frame: av.VideoFrame, orientation: Orientation = AS_CODED) -> None:
         self._frame = frame
-        self._quarter_turns = rotation // 90 % 4
+        self._orientation = orientation
         self._edited: Planes | None = None
 
     def planes(self) -> Planes:
-        """The upright planes, to read: views, or copies where the picture is turned."""
-        return self._turned(planes_of(self._frame), self._quarter_turns)
+        """The upright planes, to read: views, or copies where the picture is turned or mirrored."""
+        coded = planes_of(self._frame)
+        if self._orientation == AS_CODED:
+            return coded
+        y, u, v = (np.ascontiguousarray(self._upright(plane)) for plane in (coded.y, coded.u, coded.v))
+        return Planes(y, u, v, coded.full_range)
 
     def edit(self) -> Planes:
         """The upright planes, to write. Views handed out before are dead from now on; call ``finish`` afterwards."""
@@ -78,16 +105,27 @@ class Picture:
 
     def finish(self) -> av.VideoFrame:
         """The frame with what was written to the edited planes."""
-        if self._edited is not None and self._quarter_turns:
+        if self._edited is not None and self._orientation != AS_CODED:
             coded, edited = planes_of(self._frame), self._edited
             for target, source in zip((coded.y, coded.u, coded.v), (edited.y, edited.u, edited.v), strict=True):
-                target[:] = np.rot90(source, -self._quarter_turns)
+                self._upright(target)[:] = source
         self._edited = None
         return self._frame
 
-    @staticmethod
-    def _turned(planes: Planes, quarter_turns: int) -> Planes:
-        if not quarter_turns:
-            return planes
-        y, u, v = (np.ascontiguousarray(np.rot90(p, quarter_turns)) for p in (planes.y, planes.u, planes.v))
-        return Planes(y, u, v, planes.full_range)
+    def _upright(self, plane: U8) -> U8:
+        """A view of a coded plane as it is shown."""
+        turned = np.rot90(plane, self._orientation.rotation // 90)
+        return turned[:, ::-1] if self._orientation.mirrored else turned
+
+
+def upright(frame: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
+    """The 8-bit 4:2:0 frame as a player shows it, for a stream that cannot say how it is to be shown: a copy, or the
+    frame itself where that is as it is coded."""
+    if orientation == AS_CODED:
+        return frame
+    shown = Picture(frame, orientation).planes()
+    turned = av.VideoFrame(shown.width, shown.height, frame.format.name)
+    turned.color_range = frame.color_range
+    target = planes_of(turned)
+    target.y[:], target.u[:], target.v[:] = shown.y, shown.u, shown.v
+    return turned

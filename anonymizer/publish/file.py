@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.frame import Frame
 from anonymizer.ingest.file import VideoFormat
+from anonymizer.ingest.picture import AS_CODED
 from anonymizer.publish.encoder import EncoderSettings, configure, prepare
 
 CONTAINERS = {
@@ -44,8 +45,9 @@ class FileSink:
             raise PublishError(f"{path}: cannot be written ({error.strerror})") from error
         try:
             self._stream = self._add_video(video, settings, 0 if kind in _NO_REORDERING else 1)
-            if video.rotation:
-                self._stream.set_display_rotation(video.rotation)
+            if video.orientation != AS_CODED:
+                rotation, mirrored = video.orientation
+                self._stream.set_display_rotation(rotation, hflip=mirrored)
             self._audio = None if audio is None else self._copy_of(audio, kind)
         except BaseException:
             self.abort()

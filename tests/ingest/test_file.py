@@ -51,7 +51,7 @@ def test_codecs_and_formats_become_planes(tmp_path: Path, codec: str, pix_fmt: s
 def test_rotated_pictures_are_seen_upright_and_written_back_as_coded(tmp_path: Path) -> None:
     path = videos.write(tmp_path / "v.mp4", rotation=90, count=3)
     with FileSource(path) as source:
-        assert source.video.rotation in (90, 270)
+        assert source.video.orientation.rotation in (90, 270)
         frame = next(item for item in source if isinstance(item, Frame))
         assert (frame.planes.width, frame.planes.height) == (144, 192)
         assert frame.picture is not None
@@ -59,9 +59,24 @@ def test_rotated_pictures_are_seen_upright_and_written_back_as_coded(tmp_path: P
         planes.y[:48] = 255
         coded = frame.picture.finish()
         luma = coded.to_ndarray(format="gray")
-        edge = luma[:, :48] if source.video.rotation == 270 else luma[:, -48:]
+        edge = luma[:, :48] if source.video.orientation.rotation == 270 else luma[:, -48:]
         assert coded.width == 192
         assert edge.min() > 250
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_every_orientation_is_seen_as_it_is_shown(tmp_path: Path, rotation: int, mirrored: bool) -> None:
+    """FFmpeg's own matrix for what is asked of it: turned counter-clockwise, then mirrored."""
+    path = videos.write(tmp_path / "v.mp4", rotation=rotation, mirrored=mirrored, count=2)
+    coded = next(videos.pictures(1)).to_ndarray(format="yuv420p")[:144]
+    shown = np.rot90(coded, rotation // 90)
+    shown = shown[:, ::-1] if mirrored else shown
+    with FileSource(path) as source:
+        assert source.video.orientation == (rotation, mirrored)
+        frame = next(item for item in source if isinstance(item, Frame))
+    assert frame.planes.y.shape == shown.shape
+    assert np.abs(frame.planes.y.astype(int) - shown).mean() < 3
 
 
 def test_editing_does_not_harm_the_decoders_references(tmp_path: Path) -> None:

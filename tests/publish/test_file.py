@@ -10,6 +10,7 @@ import pytest
 from anonymizer.errors import ConfigError, PublishError
 from anonymizer.frame import Frame
 from anonymizer.ingest.file import FileSource
+from anonymizer.ingest.picture import orientation_of
 from anonymizer.publish.encoder import EncoderSettings
 from anonymizer.publish.file import FileSink
 from tests import videos
@@ -63,7 +64,8 @@ def test_containers_without_times_lose_no_picture(tmp_path: Path, suffix: str) -
     assert len(videos.times_of(tmp_path / f"out{suffix}")) == 25
 
 
-def test_rotation_aspect_and_colour_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_orientation_aspect_and_colour_are_kept(tmp_path: Path, mirrored: bool) -> None:
     source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
     with av.open(str(source), "w") as output:
         stream = output.add_stream("libx264", rate=25)
@@ -72,7 +74,7 @@ def test_rotation_aspect_and_colour_are_kept(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 192, 144, "yuv420p"
         context.sample_aspect_ratio = Fraction(4, 3)
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
-        stream.set_display_rotation(90)
+        stream.set_display_rotation(90, hflip=mirrored)
         for frame in videos.pictures(5):
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
@@ -83,9 +85,9 @@ def test_rotation_aspect_and_colour_are_kept(tmp_path: Path) -> None:
             video = reader.streams.video[0]
             first = next(reader.decode(video))
             tags = first.colorspace, first.color_primaries, first.color_trc, first.color_range
-            seen.append((first.rotation, video.sample_aspect_ratio, tags, first.width, first.height))
+            seen.append((orientation_of(first), video.sample_aspect_ratio, tags, first.width, first.height))
     assert seen[0] == seen[1]
-    assert seen[0][:2] == (90, Fraction(4, 3))
+    assert seen[0][:2] == ((90, mirrored), Fraction(4, 3))
 
 
 def test_audio_is_dropped_unless_asked_for(tmp_path: Path) -> None:
