@@ -114,6 +114,8 @@ def redact_folder(
         raise ConfigError(f"{target}: {source} is a folder, and what becomes of it is one too; name no file")
     if target.exists() and source.samefile(target):
         raise ConfigError(f"{target}: source and output are the same folder; name another output")
+    planned = list(_plan(source, target, work))
+    _spare_sources(planned, source, target)
     fingerprint = _fingerprint(work)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def redact_folder(
         known = _read(record)
         outcomes: list[Outcome] = []
         waiting: list[_Job] = []
-        for found in _plan(source, target, work):
+        for found in planned:
             over = _done(found, known.get(found.file), fingerprint) if isinstance(found, _Job) else found
             if over is not None:
                 outcomes.append(over)
@@ -181,6 +183,30 @@ def _plan(source: Path, target: Path, work: Work) -> Iterator[_Job | Outcome]:
                     yield _Job(file, path, written, work)
     for error in unreadable:
         yield Outcome(str(error.filename), "failed", SourceError.exit_code, f"cannot be read: {error.strerror}")
+
+
+def _spare_sources(planned: list[_Job | Outcome], source: Path, target: Path) -> None:
+    """ConfigError where something would be written over a source, or where the next run would take it for one."""
+    jobs = [one for one in planned if isinstance(one, _Job)]
+    sources = {_inode(job.source) for job in jobs} - {None}
+    read, written = source.resolve(), target.resolve()
+    for job in jobs:
+        for path in (job.target, job.report):
+            if path is not None and _inode(path) in sources:
+                raise ConfigError(f"{path}: would be written over a source; name another folder")
+        place = job.target.resolve()
+        # The output folder itself may lie in the source: it is left out when the source is gone through.
+        if place.is_relative_to(read) and not (written.is_relative_to(read) and place.is_relative_to(written)):
+            raise ConfigError(f"{job.target}: would be written among the sources; name another folder")
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """What is the same for all names of one file; None where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _done(job: _Job, line: dict[str, Any] | None, fingerprint: str) -> Outcome | None:

@@ -162,6 +162,23 @@ def test_two_runs_do_not_meet(tmp_path: Path) -> None:
         archive.redact_folder(out, out, Work(Config(), SOLID))
 
 
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("name", ["x.mp4", "new.mp4"])
+def test_sources_are_never_written_over(tmp_path: Path, name: str, link: bool) -> None:
+    """An output's name that leads back into the source, by a folder of the same name or by a link."""
+    source, out = tmp_path / "v" / "in", tmp_path / "out" if link else tmp_path / "v"
+    (source / "in").mkdir(parents=True)
+    for path in (source / "x.mp4", source / "in" / name):
+        path.write_bytes(path.name.encode())
+    if link:
+        out.mkdir()
+        (out / "in").symlink_to(source)
+    before = visible(tmp_path)
+    with pytest.raises(ConfigError, match=f"in/{name}: would be written"):
+        archive.redact_folder(source, out, Work(Config(), SOLID))
+    assert visible(tmp_path) == before and (source / "x.mp4").read_bytes() == b"x.mp4"
+
+
 def test_the_plan_leaves_out_what_is_no_video(tmp_path: Path) -> None:
     source = tmp_path / "in"
     out = source / "out"  # inside: what was made before is no source
