@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +13,7 @@ from pathlib import Path
 from random import Random
 from threading import Event
 from typing import Any, Literal, Protocol
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import av
 from av.audio.stream import AudioStream
@@ -20,7 +22,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
-from anonymizer.errors import SourceError
+from anonymizer.errors import ConfigError, SourceError
 from anonymizer.frame import Frame
 from anonymizer.ingest.assembler import Assembler
 from anonymizer.ingest.backoff import REFUSED, Backoff
@@ -28,13 +30,19 @@ from anonymizer.ingest.clock import CameraClock
 from anonymizer.ingest.file import FileSource
 from anonymizer.ingest.picture import Converter, Picture, orientation_of, upright
 from anonymizer.ingest.timestamps import Timeline
-from anonymizer.settings import Secret, setting
+from anonymizer.settings import Secret, Wrong, setting
 
 log = logging.getLogger(__name__)
 
 _ASSEMBLED = ("h264", "hevc")
 _WHOLE = (*_ASSEMBLED, "mjpeg")  # what can be taken without libavformat's parser
 _TICK = 1.0  # seconds after which a silent read comes back, so that the stop flag is seen
+_ADDRESS = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^/?#]*@)?(?P<host>(?:\[[^]@]*\]|[^]\[:@/?#]*)(?::\d+)?)(?P<path>(?:[/?#][^@]*)?)",
+    re.IGNORECASE,
+)
+"""An @ after the host would be part of a password that is not escaped."""
+_FILE = re.compile(r"[./].*|[^:@]*", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +67,32 @@ class SourceSettings:
         description="A camera that sends nothing for so long counts as lost",
     )
 
+    def __post_init__(self) -> None:
+        with contextlib.suppress(ConfigError):  # a secret that is missing is told of when it is needed
+            url = self.url.reveal()
+            if not (_ADDRESS.fullmatch(url) or _FILE.fullmatch(url)):
+                raise Wrong(
+                    "this is neither an address nor a file. In an address's password write %23 for #, %2F for /, %3A "
+                    "for :, %3F for ?, %40 for @, or give user and password as keys of their own; before a file with : "
+                    "or @ in its name write ./",
+                    "url",
+                )
+
     def address(self) -> str:
         """The address with user and password, for the demuxer only: never to be logged."""
         url = self.url.reveal()
-        if not self.user:
+        parts = _ADDRESS.fullmatch(url)
+        if not self.user or parts is None:
             return url
-        parts = urlsplit(url)
         password = "" if self.password is None else ":" + quote(self.password.reveal(), safe="")
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{quote(self.user, safe='')}{password}@{host}"))
+        return f"{parts['scheme']}://{quote(self.user, safe='')}{password}@{parts['host']}{parts['path']}"
 
     def shown(self) -> str:
-        """The address without user, password and query: what may be logged."""
-        parts = urlsplit(self.url.reveal())
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+        """What may be logged: a file, or an address without its path, in which some cameras want the password."""
+        url = self.url.reveal()
+        if parts := _ADDRESS.fullmatch(url):
+            return f"{parts['scheme'].lower()}://{parts['host']}"
+        return url if _FILE.fullmatch(url) else "an address that is not understood"
 
 
 class Loss(Enum):
@@ -140,8 +160,7 @@ def stream(
     vault: gets the camera's own packets, to seal them.
     """
     where = source.shown()
-    scheme = urlsplit(where).scheme
-    if scheme in ("rtsp", "rtsps"):
+    if where.startswith(("rtsp://", "rtsps://")):
         options = {"rtsp_transport": source.transport, "fpsprobesize": "0"}
         if vault is None:  # which wants what only the parser knows
             options["fflags"] = "noparse+nofillin"

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from anonymizer import cli
+from anonymizer.config import Config
 from anonymizer.ingest.camera import CameraLost, SourceSettings
 from anonymizer.ingest.probe import probe
-from anonymizer.settings import Secret
+from anonymizer.settings import Secret, build
+from anonymizer.yamlfile import InvalidFile, parse
 from tests import videos
 
 
@@ -40,7 +42,45 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_no_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["camera", "probe", "rtsp://viewer:secret@127.0.0.1:9/x?token=abc"]) == 4
+    assert cli.main(["camera", "probe", "rtsp://viewer:secret@127.0.0.1:9/user=x&password=secret?token=abc"]) == 4
     said = capsys.readouterr()
-    assert "127.0.0.1:9/x" in said.err
+    assert "rtsp://127.0.0.1:9 cannot be reached" in said.err
     assert "secret" not in said.err and "abc" not in said.err
+    assert cli.main(["camera", "probe", "rtsp://viewer:secret#1@127.0.0.1:9/x"]) == 2
+    said = capsys.readouterr()
+    assert "write %23 for #" in said.err and "secret" not in said.err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://admin:SECRET#1@h/s", "rtsp://admin:SECRET/2@h:554/s", "rtsp://admin:SECRET?3@h", "rtsp://admin:SECRET@[::1/s",
+        "rtsp://admin:SECRET", "rtsp://h:554/s@SECRET", " rtsp://admin:SECRET@h/s", "rtsp:/admin:SECRET@h/s",
+        "admin:SECRET@h/s", "admin@SECRET/s",
+    ],
+)  # fmt: skip
+def test_a_password_that_is_not_escaped_is_refused_and_never_shown(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAMERA", raising=False)
+    text = "cameras: {gate: {source: {url: %s}}}"
+    with pytest.raises(InvalidFile, match="f:1:32: this is neither an address nor a file") as caught:
+        build(Config, parse(text % f'"{url}"', "f"))
+    assert "SECRET" not in str(caught.value)
+    source = build(Config, parse(text % "env:CAMERA", "f")).cameras["gate"].source
+    monkeypatch.setenv("CAMERA", url)
+    assert "SECRET" not in source.shown()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "address"),
+    [
+        ("rtsp://h/s?a=1", "rtsp://h", "rtsp://me:a%40b@h/s?a=1"),
+        ("RTSPS://old:p@ss@[::1]:322/user=a&password=b#c", "rtsps://[::1]:322", "RTSPS://me:a%40b@[::1]:322/user=a&password=b#c"),
+        ("/dev/video0", "/dev/video0", "/dev/video0"),
+        ("clips/a.mp4", "clips/a.mp4", "clips/a.mp4"),
+        ("./a@10:00.mp4", "./a@10:00.mp4", "./a@10:00.mp4"),
+    ],
+)  # fmt: skip
+def test_what_is_shown_and_what_is_asked(url: str, shown: str, address: str) -> None:
+    assert SourceSettings(url=Secret(url)).address() == url
+    source = SourceSettings(url=Secret(url), user="me", password=Secret("a@b"))
+    assert (source.shown(), source.address()) == (shown, address)
