@@ -135,7 +135,7 @@ class Control:
         if camera.profile is None:
             raise Refused(f"the configured rules cannot be read, the camera is covered whole: {camera.problem}")
         laid, rules = overlay.apply(camera.profile, camera.overlay, change, may_relax=may_relax)
-        said = {"camera": name, "value": change.payload.decode(), "relaxed": laid.relaxed}
+        said = {"camera": name, "value": change.payload.decode(), "relaxed": bool(laid.relaxed)}
         self._audit(f"{change.what} set over MQTT", {**said, "hash": overlay.fingerprint(rules)})
         before, self._stored[name] = self._stored.get(name), laid.to_data()
         self._save_or(lambda: self._restore(name, before))

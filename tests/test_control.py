@@ -185,6 +185,26 @@ def test_a_stronger_configuration_drops_what_has_become_laxer(tmp_path: Path) ->
     assert Bench(tmp_path).action is Action.SILHOUETTE
 
 
+def test_a_stronger_profile_ends_a_relaxation(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, may_relax=True)
+    bench.send("gate/rules/set", "default: blur")
+    assert bench.action is Action.BLUR
+    assert Bench(tmp_path, may_relax=True).action is Action.BLUR
+    bench.send("profile/set", "night")
+    assert bench.action is Action.SILHOUETTE
+    bench.send("gate/rules/set", "default: blur")
+    bench.send("profile/set", "configured")
+    assert bench.action is Action.REPLACE
+
+
+def test_stronger_configured_rules_end_a_relaxation(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, may_relax=True)
+    bench.send("gate/method/set", "blur")
+    bench.rules.write_text("default: solid\n")
+    bench.control.configure(bench.config)
+    assert bench.action is Action.SOLID
+
+
 def test_a_key_that_is_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="relax_key"):
         Bench(tmp_path, may_relax=True, relax_key="nonsense")

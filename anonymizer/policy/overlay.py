@@ -6,6 +6,7 @@ overlay, rules = apply(profile, overlay, change, may_relax=False)    # raises Re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, replace
@@ -29,15 +30,15 @@ class Overlay:
     """What was asked of one camera.
 
     enabled: False serves the designed picture instead of the camera's. privacy: the whole picture is covered. method:
-    how faces that are not kept are covered. texts: rules as received, applied in order. relaxed: something in here was
-    admitted although it is laxer than the profile. version: counts the changes.
+    how faces that are not kept are covered. texts: rules as received, applied in order. relaxed: the fingerprint of the
+    profile over which something in here was admitted although it is laxer, or empty. version: counts the changes.
     """
 
     enabled: bool = True
     privacy: bool = False
     method: Action | None = None
     texts: tuple[str, ...] = ()
-    relaxed: bool = False
+    relaxed: str = ""
     version: int = 0
 
     def to_data(self) -> dict[str, Any]:
@@ -58,6 +59,8 @@ class Overlay:
         default = cls().to_data()
         if not isinstance(data, dict) or set(data) != set(default):
             raise ConfigError(f"a stored overlay must have exactly the keys {', '.join(default)}")
+        if isinstance(data["relaxed"], bool):  # as it was stored once: over no profile that is known
+            data = {**data, "relaxed": ""}
         texts, method = data["texts"], data["method"]
         good = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
         good = good and all(type(data[k]) is type(default[k]) for k in ("enabled", "privacy", "relaxed", "version"))
@@ -89,30 +92,37 @@ def apply(profile: RuleSet, overlay: Overlay, change: Change, *, may_relax: bool
         after = replace(overlay, method=_method(text))
     else:
         after = replace(overlay, texts=_texts(overlay, text))
-    after = replace(after, relaxed=False, version=overlay.version + 1)
+    after = replace(after, relaxed="", version=overlay.version + 1)
     result = effective(profile, after)
     bare = _bare(profile, after)
     witness = laxer(profile, bare)
     if witness is not None:
         if not may_relax and not (overlay.relaxed and laxer(_bare(profile, overlay), bare) is None):
             raise Refused(f"this would be laxer than the configured rules: {witness}")
-        after = replace(after, relaxed=True)
+        after = replace(after, relaxed=fingerprint(profile))
     return after, result
 
 
 def settle(profile: RuleSet, overlay: Overlay, *, may_relax: bool) -> tuple[Overlay, RuleSet, str]:
     """A stored overlay over a profile that may have changed since: what of it still holds, the rules, and a complaint.
 
-    What is no longer valid, or laxer than profile and not permitted any more, is dropped; switches stay.
+    What is laxer than profile holds where it is permitted and was admitted over this very profile: over a stronger one
+    nobody asked for it. Of the rest each part that is still valid, and does not make the rules laxer than profile,
+    stays; so do switches.
     """
     try:
         witness = laxer(profile, _bare(profile, overlay))
-        if witness is None or (overlay.relaxed and may_relax):
+        if witness is None or (may_relax and overlay.relaxed == fingerprint(profile)):
             return overlay, effective(profile, overlay), ""
         complaint = f"they would be laxer than the configured rules: {witness}"
     except ConfigError as error:
         complaint = str(error)
-    kept = replace(overlay, texts=(), method=None, relaxed=False, version=overlay.version + 1)
+    kept = replace(overlay, texts=(), method=None, relaxed="", version=overlay.version + 1)
+    for text in (*overlay.texts, None):
+        more = replace(kept, method=overlay.method) if text is None else replace(kept, texts=(*kept.texts, text))
+        with contextlib.suppress(ConfigError):
+            if laxer(profile, _bare(profile, more)) is None:
+                kept = more
     return kept, effective(profile, kept), f"rules set over MQTT were dropped: {complaint}"
 
 

@@ -152,8 +152,30 @@ def test_stored_overlays_are_checked_against_the_profile_of_today() -> None:
     assert settle(PROFILE, relaxed, may_relax=False)[1] == PROFILE
 
 
+def test_a_relaxation_holds_over_the_profile_that_it_was_admitted_over() -> None:
+    relaxed = set_(Overlay(), "rules", LAXER, may_relax=True)
+    for text in ("default: privacy", "default: silhouette", "default: pixelate"):
+        other = load(text, "f")
+        kept, rules, complaint = settle(other, relaxed, may_relax=True)
+        assert rules == other and not kept.relaxed and "were dropped" in complaint
+    weaker = load("default: blur", "f")
+    assert settle(weaker, relaxed, may_relax=True)[1].default.action is Action.BLUR
+    stored = Overlay.from_data({**relaxed.to_data(), "relaxed": True})  # as it was stored once
+    assert settle(PROFILE, stored, may_relax=True)[1] == PROFILE
+
+
+def test_what_tightens_stays_when_a_relaxation_goes() -> None:
+    relaxed = set_(Overlay(), "rules", b"{name: till, when: {zone: till}, then: blur}", may_relax=True)
+    relaxed = set_(relaxed, "rules", b"{name: big, when: {height: {min: 70}}, then: silhouette}", may_relax=True)
+    mixed = set_(set_(relaxed, "method", b"silhouette", may_relax=True), "privacy", b"ON")
+    stronger = load("default: solid", "f")
+    kept, rules, _ = settle(stronger, mixed, may_relax=True)
+    assert kept.texts == relaxed.texts[1:] and kept.method is Action.SILHOUETTE and kept.privacy
+    assert laxer(stronger, rules) is None
+
+
 def test_overlays_are_plain_data() -> None:
-    overlay = Overlay(False, True, Action.SOLID, ("a",), True, 7)
+    overlay = Overlay(False, True, Action.SOLID, ("a",), "0123abcd", 7)
     assert Overlay.from_data(json.loads(json.dumps(overlay.to_data()))) == overlay
     assert Overlay.from_data(Overlay().to_data()) == Overlay()
     good = overlay.to_data()
