@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from anonymizer import assembly, config
-from anonymizer.config import Config
+from anonymizer.config import CameraSettings, Config
 from anonymizer.control import Control
 from anonymizer.enrolment import Enrolment
 from anonymizer.errors import AnonymizerError, ConfigError
@@ -68,6 +68,7 @@ class Service:
         self._others: list[asyncio.Task[None]] = []
         self._recording: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
         self.ready = asyncio.Event()
         """Set once everything listens and the workers are started."""
 
@@ -116,7 +117,7 @@ class Service:
 
     def _mount(self, name: str) -> None:
         camera = self.settings.cameras[name]
-        users = self._users(name)
+        users = _users(camera)
         streams = {MAIN: Stream(name, request_key=lambda: self.cameras[name].request_key(MAIN))}
         if camera.sub is not None:
             streams[SUB] = Stream(f"{name}/sub", request_key=lambda: self.cameras[name].request_key(SUB))
@@ -127,9 +128,6 @@ class Service:
             self.recorder.add(name, streams[MAIN], camera.record, lambda: self.cameras[name].clock)
             if self._recording is None:  # its process costs memory that a mere proxy need not spend
                 self._recording = asyncio.create_task(self.recorder.run(), name="recorder")
-
-    def _users(self, name: str) -> tuple[User, ...]:
-        return tuple(User(user, password.reveal()) for user, password in self.settings.cameras[name].users.items())
 
     def _start(self, name: str) -> None:
         self._tasks[name] = asyncio.create_task(self.cameras[name].run(), name=name)
@@ -178,22 +176,25 @@ class Service:
     async def reload(self) -> None:
         """Read the configuration, the rules and the certificates again. What is wrong changes nothing; changed cameras
         start anew."""
-        _tell_systemd("RELOADING=1")
-        try:
-            new = self.settings if self.path is None else config.load(self.path)
-            kept = {name: getattr(self.settings, name) for name in _NEED_RESTART}
-            if any(getattr(new, name) != value for name, value in kept.items()):
-                log.warning("reload: changes of %s need a restart and are left out", ", ".join(_NEED_RESTART))
-                new = replace(new, **kept)
-            for camera in new.cameras.values():
-                assembly.rules(camera.rules or new.rules)
-            self.http.check_certificate()  # before anything is changed; RTSP's is checked when it is read
-            self.rtsp.reload_certificate()
-            self.http.reload_certificate()
-            await self._apply(new)
-        except AnonymizerError as error:
-            log.error("reload: nothing is changed: %s", error)
-        _tell_systemd("READY=1")
+        async with self._reloading:
+            _tell_systemd("RELOADING=1")
+            try:
+                new = self.settings if self.path is None else config.load(self.path)
+                kept = {name: getattr(self.settings, name) for name in _NEED_RESTART}
+                if any(getattr(new, name) != value for name, value in kept.items()):
+                    log.warning("reload: changes of %s need a restart and are left out", ", ".join(_NEED_RESTART))
+                    new = replace(new, **kept)
+                for name, camera in new.cameras.items():
+                    assembly.rules(camera.rules or new.rules)
+                    camera.source.address()
+                    self.rtsp.check(name, _users(camera))
+                self.http.check_certificate()  # before anything is changed; RTSP's is checked when it is read
+                self.rtsp.reload_certificate()
+                self.http.reload_certificate()
+                await self._apply(new)
+            except AnonymizerError as error:
+                log.error("reload: nothing is changed: %s", error)
+            _tell_systemd("READY=1")
 
     async def _apply(self, new: Config) -> None:
         old, self.settings = self.settings, new
@@ -335,8 +336,13 @@ class Service:
                 self._mqtt.send(*self._mqtt.topics.states(name, self.cameras[name].state), again=True)
             return
         for name in changed:
-            self._order(name)
+            if name in self.cameras:  # a reload that goes on mounts the others, with the rules that hold then
+                self._order(name)
         self._mqtt.send(self._mqtt.topics.profile_state(self.control.profile))
+
+
+def _users(camera: CameraSettings) -> tuple[User, ...]:
+    return tuple(User(user, password.reveal()) for user, password in camera.users.items())
 
 
 class _Proxy:

@@ -120,6 +120,18 @@ class Server:
 
         Raises ConfigError where there are no users although the settings ask for passwords, or where one is unusable.
         """
+        self.check(path, users)
+        old = self.mounts.get(path)
+        if old is not None and old.stream is stream:
+            gone = {user.name for user in set(old.users) - set(users)}
+            old.users = tuple(users)
+            self._cut(lambda session: session.path == path and session.user in gone)
+            return
+        self.unmount(path)
+        self.mounts[path] = Mount(path, stream, Broadcast(stream, self.settings.packet_size, self.clock), tuple(users))
+
+    def check(self, path: str, users: Sequence[User]) -> None:
+        """Raises ConfigError where ``mount`` would."""
         if not path or message.locate(path) != (path, None):
             raise ConfigError(f"rtsp: a stream cannot be served at the path {path!r}; use letters, digits and single /")
         if not users and self.settings.auth != "none":
@@ -129,14 +141,6 @@ class Server:
         for user in users:
             if not user.name or not user.password or ":" in user.name or not user.name.isprintable():
                 raise ConfigError(f"rtsp: {path}: user {user.name!r} needs a name without ':' and a password")
-        old = self.mounts.get(path)
-        if old is not None and old.stream is stream:
-            gone = {user.name for user in set(old.users) - set(users)}
-            old.users = tuple(users)
-            self._cut(lambda session: session.path == path and session.user in gone)
-            return
-        self.unmount(path)
-        self.mounts[path] = Mount(path, stream, Broadcast(stream, self.settings.packet_size, self.clock), tuple(users))
 
     def unmount(self, path: str) -> None:
         """Ends a stream for all who watch it."""
