@@ -69,6 +69,18 @@ class Planes:
     def copy(self) -> Planes:
         return Planes(self.y.copy(), self.u.copy(), self.v.copy(), self.full_range)
 
+    def scaled(self, width: int, height: int) -> Planes:
+        """A copy of another size, whose sides are even."""
+        y, u, v = (
+            np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            for plane, size in (
+                (self.y, (width, height)),
+                (self.u, (width // 2, height // 2)),
+                (self.v, (width // 2, height // 2)),
+            )
+        )
+        return Planes(y, u, v, self.full_range)
+
     def bgr(self, size: tuple[int, int] | None = None) -> U8:
         """A BGR copy, uint8 (height, width, 3), scaled to size = (width, height) before conversion where given.
 
@@ -144,8 +156,9 @@ class Frame:
     """One picture on its way.
 
     time: seconds on the camera's clock, which never jumps. wall: UTC seconds, and clock: who says so. pts: in the
-    stream's time base, as it came. planes: to look at; picture: whose
-    planes can be edited. uncertain: why the faces cannot be relied on (the picture must then be covered whole), or "".
+    stream's time base, as it came. planes: to look at; picture: whose planes can be edited. aspect: shown width of one
+    of their pixels over its shown height. uncertain: why the faces cannot be relied on (the picture must then be
+    covered whole), or "".
     """
 
     index: int
@@ -154,6 +167,7 @@ class Frame:
     planes: Planes
     faces: list[Face] = field(default_factory=list)
     picture: Picture | None = None
+    aspect: float = 1.0
     uncertain: str = ""
     wall: float = 0.0
     clock: str = ""

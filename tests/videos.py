@@ -30,6 +30,7 @@ def write(
     pix_fmt: str = "yuv420p",
     rotation: int = 0,
     mirrored: bool = False,
+    aspect: Fraction | None = None,
     audio: bool = False,
     size: tuple[int, int] = (192, 144),
     options: dict[str, str] | None = None,
@@ -45,6 +46,8 @@ def write(
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = base
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         if rotation or mirrored:
             stream.set_display_rotation(rotation, hflip=mirrored)
         sound = output.add_stream("aac", rate=8000, layout="mono") if audio else None

@@ -28,12 +28,17 @@ from anonymizer.faces.detectors import Detections, Detector, joined, suppress
 from anonymizer.faces.doubtful import LARGEST, Glancing
 from anonymizer.faces.schedule import Plan, Rectangle, Schedule, ScheduleSettings, Wish
 from anonymizer.faces.tracker import Tracker, TrackerSettings
-from anonymizer.frame import F32, Box, Frame, Planes
+from anonymizer.frame import F32, Box, Face, Frame, Planes
 
 log = logging.getLogger(__name__)
 
 CLOSER = 4 / 3
 """Size of a closer look's picture, at most, as a multiple of the look's before."""
+SQUARE = 1.25
+"""Pixels that are shown at most so many times as wide as high, or as high as wide, count as square: detectors do not
+mind. A picture of others is looked at as it is shown."""
+WIDEST = 4.0
+"""What says that it is stretched further is not believed."""
 OLDEST = 0.2
 """Seconds: the oldest detection that a frame may be painted from."""
 
@@ -81,14 +86,15 @@ class Finder:
     def push(self, frame: Frame) -> list[Ready]:
         """Look at the frame; returns the frames that are ready, oldest first, none or several."""
         ready = []
-        size = (frame.planes.width, frame.planes.height)
+        planes = _shown(frame)
+        size = planes.width, planes.height
         if size != self._size or frame.time < self._newest:
             ready = self.flush()
         self._newest = frame.time
         if self._schedule is None:
             self._schedule, self._size = Schedule(*size, self.settings.schedule), size
             self._schedule.size = min(self._schedule.size, self._limit)
-        self._look(frame, self._schedule)
+        self._look(frame.time, planes, self._schedule)
         known = self._last_good is not None and frame.time - self._last_good <= OLDEST + 1e-3
         self._waiting.append((frame, "" if known else self._failure))
         while self._waiting and (
@@ -117,27 +123,25 @@ class Finder:
         if not blind:
             width, height = self._size
             frame.faces = [
-                face
+                _scaled(face, frame.planes.width / width, frame.planes.height / height)
                 for face in self._tracker.faces(frame.time)
                 if -face.box[2] < face.box[0] < width and -face.box[3] < face.box[1] < height
             ]
         return Ready(frame, blind)
 
-    def _look(self, frame: Frame, schedule: Schedule) -> None:
+    def _look(self, time: float, planes: Planes, schedule: Schedule) -> None:
         try:
-            if self.settings.thorough:
-                plan = Plan(self._size)
-            else:
-                plan = schedule.plan(frame.time, frame.planes.y, self._wishes(frame.time))
+            wishes = self._wishes(time)
+            plan = Plan(self._size) if self.settings.thorough else schedule.plan(time, planes.y, wishes)
             if plan.whole:
                 if self._glancing:
-                    found = self._by_need(frame, self._glancing, schedule, plan.whole)
+                    found = self._by_need(time, planes, schedule, self._glancing, plan.whole)
                 else:
-                    found = self._whole(frame.planes, plan.whole)
-                self._tracker.update(frame.time, found)
-                self._last_good = frame.time
+                    found = self._whole(planes, plan.whole)
+                self._tracker.update(time, found)
+                self._last_good = time
             elif plan.regions:
-                self._tracker.update(frame.time, *self._regions(frame.planes, plan.regions))
+                self._tracker.update(time, *self._regions(planes, plan.regions))
         except Exception as error:  # whatever it is, the frame must come out, and as one whose faces are unknown
             failure = f"looking for faces failed: {error}"
             if failure != self._failure:
@@ -155,24 +159,26 @@ class Finder:
             found += [d.detect([mirror], low)[0].mirrored(size[0]) for d in self._detectors]
         return suppress(joined(found)).mapped(scale)
 
-    def _by_need(self, frame: Frame, glancing: Glancing, schedule: Schedule, size: tuple[int, int]) -> Detections:
+    def _by_need(
+        self, time: float, planes: Planes, schedule: Schedule, glancing: Glancing, size: tuple[int, int]
+    ) -> Detections:
         """A glance at the whole picture, a look, and a closer look, each where the one before gives reason to."""
         low = self.settings.tracker.low
         scale = self._size[0] / size[0], self._size[1] / size[1]
-        found = glancing.detect(frame.planes, size, low).mapped(scale)
+        found = glancing.detect(planes, size, low).mapped(scale)
         if size[0] >= self._size[0]:
             return found
         largest = LARGEST * scale[0]
         small = [
-            track.state_at(frame.time)
+            track.state_at(time)
             for track in sorted(self._tracker.tracks, key=lambda track: -track.seen)
-            if track.seen > 1 and frame.time - track.last <= self.settings.tracker.hold and track.end[3] <= largest
+            if track.seen > 1 and time - track.last <= self.settings.tracker.hold and track.end[3] <= largest
         ]
         if not small:
             return found
         share = min(1.0, CLOSER * size[0] / self._size[0])
         width, height = (max(1, round(side * share)) for side in self._size)
-        (near,) = self._detectors[0].detect([frame.planes.bgr((width, height))], low)
+        (near,) = self._detectors[0].detect([planes.bgr((width, height))], low)
         near = near.mapped((self._size[0] / width, self._size[1] / height))
         regions, sure = schedule.around(small), self.settings.tracker.start
         return suppress(
@@ -213,6 +219,27 @@ class Finder:
             if time - track.last <= self.settings.tracker.hold and (urgency > 0.5 or small):
                 wishes.append(Wish(state, urgency + small))
         return wishes
+
+
+def _shown(frame: Frame) -> Planes:
+    """The frame's picture with pixels that are square when it is shown; the picture itself where they nearly are."""
+    planes, aspect = frame.planes, min(max(frame.aspect, 1 / WIDEST), WIDEST)
+    if 1 / SQUARE <= aspect <= SQUARE:
+        return planes
+    width, height = planes.width * max(1.0, aspect), planes.height * max(1.0, 1 / aspect)
+    return planes.scaled(round(width / 2) * 2, round(height / 2) * 2)
+
+
+def _scaled(face: Face, across: float, down: float) -> Face:
+    """The face, with its places multiplied, in place."""
+    if (across, down) != (1.0, 1.0):
+        (x, y, w, h), seen = face.box, face.seen
+        face.box = x * across, y * down, w * across, h * down
+        if seen is not None:
+            face.seen = seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down
+        if face.points is not None:
+            face.points = np.asarray(face.points * (across, down), np.float32)
+    return face
 
 
 def _within(boxes: F32, regions: Sequence[Rectangle]) -> NDArray[np.bool_]:

@@ -261,12 +261,20 @@ class _Connection:
                         heard = time.monotonic()
                         pts = timeline.stamp(decoded.pts)
                         seconds, wall = clock.at(float(pts * base), time.time())
-                        coded = upright(converter.convert(decoded), orientation_of(decoded))
+                        orientation = orientation_of(decoded)
+                        coded = upright(converter.convert(decoded), orientation)
                         coded.pts, coded.time_base = pts, base
                         picture = Picture(coded)
                         self._receiver.frame(
                             Frame(
-                                pictures, pts, seconds, picture.planes(), picture=picture, wall=wall, clock=clock.source
+                                pictures,
+                                pts,
+                                seconds,
+                                picture.planes(),
+                                picture=picture,
+                                aspect=orientation.aspect(video.codec_context.sample_aspect_ratio),
+                                wall=wall,
+                                clock=clock.source,
                             )
                         )
                         pictures += 1

@@ -104,6 +104,7 @@ class FileSource:
 
     def __iter__(self) -> Iterator[Frame | Packet[Stream]]:
         time_base = self.video.time_base
+        aspect = self.video.orientation.aspect(self.video.aspect)
         timeline = Timeline(round(1 / (self.video.rate * time_base)), round(1 / time_base))
         index = 0
         last = 0
@@ -115,7 +116,7 @@ class FileSource:
             decoded.pts = last = timeline.stamp(decoded.pts)
             decoded.time_base = time_base
             picture = Picture(decoded, self.video.orientation)
-            yield Frame(index, last, float(last * time_base), picture.planes(), picture=picture)
+            yield Frame(index, last, float(last * time_base), picture.planes(), picture=picture, aspect=aspect)
             index += 1
         self._tell_what_is_missing(index, last)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import av
@@ -21,6 +22,12 @@ class Orientation(NamedTuple):
 
     rotation: int = 0
     mirrored: bool = False
+
+    def aspect(self, coded: Fraction | None) -> float:
+        """Shown width of a pixel over its shown height, from that of a coded one; unknown ones are square."""
+        if not coded or coded <= 0:
+            return 1.0
+        return float(1 / coded if self.rotation % 180 else coded)
 
 
 AS_CODED = Orientation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -20,12 +21,14 @@ RATE = 25.0
 
 
 class Squares:
-    """Takes each bright blob for a face of that score. raising: what it raises instead, if anything."""
+    """Takes each bright blob for a face of that score, unless it is longer than widest times its other side. raising:
+    what it raises instead, if anything."""
 
     name = "squares"
 
-    def __init__(self, score: float = 0.9) -> None:
+    def __init__(self, score: float = 0.9, widest: float = math.inf) -> None:
         self.score = score
+        self.widest = widest
         self.raising: Exception | None = None
         self.sizes: list[tuple[int, int]] = []
 
@@ -38,6 +41,7 @@ class Squares:
     def _one(self, picture: U8) -> Detections:
         _, _, stats, _ = cv2.connectedComponentsWithStats((picture[..., 1] > 180).astype(np.uint8))
         boxes = stats[1:, :4].astype(np.float32)
+        boxes = boxes[boxes[:, 2:].max(1) <= self.widest * boxes[:, 2:].min(1)]
         if not len(boxes):
             return NOTHING
         points = (boxes[:, None, :2] + boxes[:, None, 2:] / 2).repeat(5, 1)
@@ -133,6 +137,26 @@ def test_failing_detector_blinds_and_is_recovered_from(lookahead: float, error: 
     assert 20 <= blind[0] <= 24  # frames before it are painted from a look at most 0.2 s old
     assert all(str(error) in r.blind for r in out if r.blind)
     assert all(covers(r, 300, 100, 40) for r in out if not r.blind)
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize("aspect", [0.5, 1.5, 2.0])
+def test_a_picture_is_looked_at_as_it_is_shown(aspect: float, thorough: bool) -> None:
+    """Coded pixels that are not square: what is shown as a square is none in the picture."""
+    finder = Finder(Squares(widest=1.2), FinderSettings(0.2, thorough=thorough))
+    frames = []
+    for i in range(30):
+        one = frame(i)
+        wide, high = (40, round(40 * aspect)) if aspect > 1 else (round(40 / aspect), 40)
+        one.planes.y[120 : 120 + high, 100 + 4 * i : 100 + 4 * i + wide] = 230
+        one.aspect = aspect
+        frames.append(one)
+    for i, ready in enumerate(run(finder, frames)):
+        (face,) = ready.frame.faces
+        x, y, w, h = face.box
+        assert x <= 100 + 4 * i + 2 and x + w >= 100 + 4 * i + wide - 2 and y <= 122 and y + h >= 118 + high
+        assert w < 2 * wide and h < 2 * high
+        assert face.points is None or np.abs(face.points - (x + w / 2, y + h / 2)).max() < 12
 
 
 def test_detector_that_never_works_blinds_everything() -> None:

@@ -79,6 +79,13 @@ def test_every_orientation_is_seen_as_it_is_shown(tmp_path: Path, rotation: int,
     assert np.abs(frame.planes.y.astype(int) - shown).mean() < 3
 
 
+@pytest.mark.parametrize(("rotation", "shown"), [(0, 2.0), (90, 0.5), (180, 2.0)])
+def test_the_shape_of_pixels_is_told_as_they_are_shown(tmp_path: Path, rotation: int, shown: float) -> None:
+    path = videos.write(tmp_path / "v.mp4", rotation=rotation, aspect=Fraction(2), count=2)
+    with FileSource(path) as source:
+        assert [item.aspect for item in source if isinstance(item, Frame)] == [shown, shown]
+
+
 def test_editing_does_not_harm_the_decoders_references(tmp_path: Path) -> None:
     path = videos.write(tmp_path / "v.mp4", count=20)
     with av.open(str(path)) as plain:
