@@ -211,8 +211,10 @@ class Service:
             self._forget(name)
         if self._mqtt is not None:
             self._mqtt.topics = self._topics()
-        for name in new.cameras:
+        for name, camera in new.cameras.items():
             if name in self.cameras:
+                for path in {name, f"{name}/sub"} & self.rtsp.mounts.keys():  # a password's file may be another's now
+                    self.rtsp.mount(path, self.rtsp.mounts[path].stream, _users(camera))
                 self._order(name)
             else:
                 self._mount(name)

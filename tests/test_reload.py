@@ -13,7 +13,7 @@ import yaml
 
 from anonymizer import config, service
 from anonymizer.events.outbox import Outbox
-from anonymizer.events.state import CameraState
+from anonymizer.events.state import CameraCounters, CameraState
 from anonymizer.events.topics import Message, SetProfile, Topics
 from anonymizer.policy import Action
 from anonymizer.service import Service
@@ -25,7 +25,7 @@ class Idle:
     clock, restarts = "", 0
 
     def __init__(self, name: str, streams: Any, specify: Any, listener: Any) -> None:
-        self.name, self.state, self.orders = name, CameraState(), 0
+        self.name, self.state, self.counters, self.orders = name, CameraState(), CameraCounters(), 0
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -155,4 +155,20 @@ def test_a_profile_set_during_a_reload_reaches_all_that_are_there(house: House) 
         assert all(one is not None and one.default.action is Action.PRIVACY for one in rules)
         assert house.service.cameras["b"].orders  # type: ignore[attr-defined]
 
+    house.run(scenario)
+
+
+def test_a_password_that_was_changed_in_its_file_holds_after_a_reload(house: House) -> None:
+    async def scenario() -> None:
+        before = dict(house.service.cameras)
+        house.password.write_text("new\n")
+        await house.service.reload()
+        assert house.service.cameras == before, "nothing was to start anew"
+        users = [user for mount in house.service.rtsp.mounts.values() for user in mount.users]
+        users += [user for view in house.service.views().values() for user in view.users]
+        assert {user.password for user in users} == {"new"} and len(users) == 7
+
+    house.settings["cameras"]["a"]["sub"] = {"width": 320}
+    house.write()
+    house.service = Service(config.load(house.path), house.path)
     house.run(scenario)
