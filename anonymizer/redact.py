@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ from av.stream import Stream
 from anonymizer import settings
 from anonymizer.assembly import pipeline, replaces
 from anonymizer.config import Config
-from anonymizer.errors import ConfigError
+from anonymizer.errors import ConfigError, PublishError
 from anonymizer.frame import Frame
 from anonymizer.gops import GopSource
 from anonymizer.ingest.file import FileSource
@@ -101,8 +102,7 @@ def redact(
     frames done and expected. Raises SourceError, ConfigError, ModelError, PublishError; then nothing is left behind.
     """
     container_of(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise ConfigError(f"{target}: source and output are the same file; name another output")
+    _apart({"source": source, "output": target, "report": report})
 
     def once(reader: FileSource) -> Summary:
         name = camera or source.stem
@@ -140,6 +140,17 @@ def redact(
         summary = once(FileSource(source, audio=audio))
         summary.nothing_copied = str(error)
         return summary
+
+
+def _apart(files: dict[str, Path | None]) -> None:
+    """ConfigError where two of the files are one, PublishError where one to be written is a folder."""
+    named = [(role, path) for role, path in files.items() if path is not None]
+    for (role, path), (other, written) in combinations(named, 2):
+        if path.resolve() == written.resolve() or (path.exists() and written.exists() and path.samefile(written)):
+            raise ConfigError(f"{written}: {role} and {other} are the same file; name another {other}")
+    for role, path in named[1:]:
+        if path.is_dir():
+            raise PublishError(f"{path}: the {role} cannot be written, there is a folder of that name")
 
 
 @contextmanager
@@ -191,9 +202,16 @@ class _Written:
         self._sink.write(item)
 
     def close(self) -> None:
-        self._sink.close()
+        self._sink.finish()
         if self._notes:
-            self._notes.close(self._sink.gops if isinstance(self._sink, Splice) else None)
+            self._notes.finish(self._sink.gops if isinstance(self._sink, Splice) else None)
+        self._sink.place()
+        if self._notes:
+            try:
+                self._notes.place()
+            except BaseException:
+                self._sink.path.unlink(missing_ok=True)
+                raise
 
     def tell(self, summary: Summary) -> None:
         """What became of the GOPs."""

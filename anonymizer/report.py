@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from anonymizer.errors import PublishError
@@ -28,10 +28,8 @@ class Report:
         self.path = path
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._file: IO[str] | None = None
-        try:
+        with self._telling():
             self._file = self._part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise PublishError(f"{path}: the report cannot be written ({error.strerror})") from error
         head = json.dumps({"source": source, "settings": settings})[:-1]
         self._write(f'{head}, "frames": [')
         self._separator = "\n"
@@ -46,35 +44,39 @@ class Report:
 
     def _write(self, text: str) -> None:
         assert self._file is not None
-        try:
+        with self._telling():
             self._file.write(text)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise PublishError(f"{self.path}: the report cannot be written ({error.strerror})") from error
 
     def close(self, gops: Sequence[Kept] | None = None) -> None:
-        """Put the finished report in its place."""
+        """Finish the report and put it in its place."""
+        self.finish(gops)
+        self.place()
+
+    def finish(self, gops: Sequence[Kept] | None = None) -> None:
+        """Write the report to its end; ``place`` gives it its name."""
         groups = "" if gops is None else ', "gops": ' + json.dumps([gop.plain() for gop in gops])
         self._write(f"\n]{groups}}}\n")
         assert self._file is not None
-        self._file.close()
-        os.replace(self._part, self.path)
+        with self._telling():
+            self._file.close()
+
+    def place(self) -> None:
+        with self._telling():
+            os.replace(self._part, self.path)
 
     def abort(self) -> None:
         """Leave nothing behind."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what it could not write is being thrown away
+                self._file.close()
         self._part.unlink(missing_ok=True)
-
-    def __enter__(self) -> Report:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
 
 def _face(face: Face) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,12 @@ import numpy as np
 import pytest
 
 from anonymizer import cli
+from anonymizer.config import Config
+from anonymizer.errors import PublishError
 from anonymizer.ingest.picture import planes_of
+from anonymizer.policy import Action, RuleSet, Treatment
+from anonymizer.redact import redact
+from anonymizer.report import Report
 from tests import videos
 from tests.conftest import ROOT
 
@@ -134,6 +140,44 @@ def test_errors_name_the_file_and_leave_nothing(tmp_path: Path, capsys: pytest.C
         error = capsys.readouterr().err
         assert words in error and "Traceback" not in error
         assert sorted(tmp_path.iterdir()) == before, words
+
+
+def test_source_output_and_report_are_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = videos.write(tmp_path / "in.mp4")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.json").symlink_to(source)
+    before = source.read_bytes(), sorted(tmp_path.iterdir())
+    for report, code, words in (
+        ("in.mp4", 2, "source and report are the same file"),
+        ("link.json", 2, "source and report are the same file"),
+        ("folder/../out.mp4", 2, "output and report are the same file"),
+        ("folder", 6, "folder"),
+    ):
+        assert run("redact", source, tmp_path / "out.mp4", "--report", tmp_path / report) == code, report
+        assert words in capsys.readouterr().err
+        assert (source.read_bytes(), sorted(tmp_path.iterdir())) == before, report
+
+
+def test_without_its_report_the_output_is_taken_back(tmp_path: Path) -> None:
+    source, out, report = videos.write(tmp_path / "in.mp4"), tmp_path / "out.mp4", tmp_path / "report.json"
+    rules = RuleSet(default=Treatment(action=Action.SOLID))
+    with pytest.raises(PublishError, match=r"report\.json"):
+        redact(source, out, Config(), rules, report=report, progress=lambda *_: report.mkdir(exist_ok=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "report.json"]
+
+
+def test_a_report_that_finds_no_room_leaves_nothing(tmp_path: Path) -> None:
+    """Here a limit on the size of files stands for a full disk; small texts are written only when it is closed."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    report = Report(tmp_path / "report.json", "in.mp4", {})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(PublishError, match=r"report\.json"):
+            report.close()
+        report.abort()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cut_file_gives_what_is_readable_a_warning_and_exit_code_3(

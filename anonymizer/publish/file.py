@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -93,21 +94,32 @@ class FileSink:
         self._mux([packet])
 
     def _mux(self, packets: list[Packet[Stream]]) -> None:
-        try:
+        with self._telling():
             for packet in packets:
                 self.bytes_written += packet.size
                 self._container.mux(packet)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, av.error.FFmpegError) as error:
             raise PublishError(f"{self.path}: writing failed ({error.strerror}); nothing was kept") from error
 
     def close(self) -> None:
         """Finish the file and put it in its place."""
+        self.finish()
+        self.place()
+
+    def finish(self) -> None:
+        """Write the file to its end; ``place`` gives it its name."""
         self._drain()
-        try:
+        with self._telling():
             self._container.close()
+
+    def place(self) -> None:
+        with self._telling():
             os.replace(self._part, self.path)
-        except (OSError, av.error.FFmpegError) as error:
-            raise PublishError(f"{self.path}: writing failed ({error.strerror}); nothing was kept") from error
 
     def _drain(self) -> None:
         """Write the pictures that the encoder still keeps."""
