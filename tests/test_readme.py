@@ -1,0 +1,41 @@
+"""What the README shows can be used as it stands there."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from anonymizer import policy
+from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+def example(begins: str) -> str:
+    """The YAML block whose first line begins so."""
+    (found,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if block.startswith(begins))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("when", "action"),
+    [
+        ("2026-11-24T12:00", "replace"),  # a Tuesday
+        ("2026-11-24T20:00", "solid"),
+        ("2026-11-29T12:00", "solid"),  # a Sunday
+        ("2026-11-30T08:59", "solid"),
+        ("2026-11-30T09:00", "replace"),
+    ],
+)
+def test_nobody_is_shown_at_the_till_after_hours(when: str, action: str) -> None:
+    rules = policy.load(example("default:"), "README.md")
+    time = datetime.fromisoformat(when).replace(tzinfo=ZoneInfo(rules.timezone)).timestamp()
+    face = FaceFacts(
+        track=1, box=(1400, 500, 60, 80), age=0.0, confidence=1.0, time_in_view=1.0, pose_usable=True, known=None
+    )
+    verdict = CameraRules(rules, "shop").decide([face], Picture("shop", time, 1920, 1080))
+    assert str(verdict.faces[0].action) == action
