@@ -26,6 +26,12 @@ def intersection(a: Box, b: Box) -> float:
     return wide * high
 
 
+def union(a: Box, b: Box) -> Box:
+    """The smallest box that holds both."""
+    left, top = min(a[0], b[0]), min(a[1], b[1])
+    return left, top, max(a[0] + a[2], b[0] + b[2]) - left, max(a[1] + a[3], b[1] + b[3]) - top
+
+
 def best(box: Box, others: Sequence[Box], least: float) -> int | None:
     """Which of the others overlaps most with the box, or None where no IoU reaches ``least``."""
     scores = [iou(box, other) for other in others]

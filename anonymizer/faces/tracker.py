@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.boxes import union
 from anonymizer.faces.assignment import assign
 from anonymizer.faces.detectors import Detections, overlaps, suppress
 from anonymizer.faces.track import Sighting, State, Track
@@ -172,7 +173,8 @@ class Tracker:
 
     def box_at(self, track: Track, time: float) -> Box:
         """What to cover at ``time``: the face and a margin, which grows with the time to the nearest sighting, and
-        the more so the faster the face moves, the way it moves; and the fainter the face, the larger."""
+        the more so the faster the face moves, the way it moves; and the fainter the face, the larger. What was seen
+        at that very time is in it."""
         s = self.settings
         x, y, width, height = track.state_at(time)
         across, along = s.growth, s.growth
@@ -191,7 +193,13 @@ class Tracker:
             min(margin + more, max(s.most, margin)) for margin, more in zip(margins, grown, strict=True)
         )
         left, top = x - width * (0.5 + beside), y - height * (0.5 + above)
-        return left, top, width * (1 + 2 * beside), height * (1 + above + below)
+        box = left, top, width * (1 + 2 * beside), height * (1 + above + below)
+        # The line through many sightings may miss one: a head that nods, a camera that is knocked.
+        for sighting in track.around(time):
+            if abs(sighting.time - time) < 1e-3:
+                x, y, width, height = sighting.state
+                box = union(box, (x - width / 2, y - height / 2, width, height))
+        return box
 
     def restart(self) -> None:
         """Forget all tracks; later ones get new numbers."""

@@ -63,7 +63,7 @@ class Treatment:
         minimum=0,
         maximum=2,
         unit="shares of the face's width and height",
-        description="What is covered beyond the face on every side",
+        description="What is covered beyond the face on every side; a replaced face reaches over its hairline instead",
     )
     identity: Scope = setting(
         "Identity",

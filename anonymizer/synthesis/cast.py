@@ -100,9 +100,12 @@ class Cast:
 
     def passed(self, track: int, index: int) -> None:
         """In frame number index the track's identity was found unlike the face."""
+        # Put last: what is forgotten is who has not been seen for longest.
+        self._passed.pop(track, None)
         self._passed[track] = index
-        if track in self._searches:
-            self._searches[track].left, self._searches[track].best = RETRIES, None
+        if search := self._searches.pop(track, None):
+            search.left, search.best = RETRIES, None
+            self._searches[track] = search
 
     def tried(self, track: int) -> int:
         """How many others the track was given."""

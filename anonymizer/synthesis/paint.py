@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from anonymizer.boxes import intersection, iou
+from anonymizer.boxes import intersection, iou, union
 from anonymizer.frame import Box, Face, Planes, extent
 from anonymizer.synthesis import blend, cover, outline
 from anonymizer.synthesis.bank import Identity
@@ -145,7 +145,7 @@ def paint(
                 placed = drawings[id(face)]
                 under = None if placed.enough else cover.blur(planes, face.seen or face.box, 0.0)
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
-                face.painted = _union(placed.painted, under)
+                face.painted = union(placed.painted, under) if placed.painted and under else placed.painted or under
     kept = {id(face) for face in faces if methods[id(face)] == "keep"}
     apart = [face for face in by_depth if id(face) not in twins]
     for face in apart:
@@ -330,14 +330,6 @@ def _bounds(drawing: Drawing, x0: int, y0: int) -> Box | None:
     """Where the drawing's weight is one half or more, in pixels of the picture."""
     x, y, w, h = cv2.boundingRect((drawing.weight >= 128).view(np.uint8))
     return (float(x0 + x), float(y0 + y), float(w), float(h)) if w and h else None
-
-
-def _union(a: Box | None, b: Box | None) -> Box | None:
-    """The rectangle around both."""
-    if a is None or b is None:
-        return a or b
-    x, y = min(a[0], b[0]), min(a[1], b[1])
-    return x, y, max(a[0] + a[2], b[0] + b[2]) - x, max(a[1] + a[3], b[1] + b[3]) - y
 
 
 def _share(box: Box, hidden: Box | None, planes: Planes) -> float:

@@ -57,6 +57,17 @@ def test_the_cover_of_a_moving_face_grows_the_way_it_moves() -> None:
     assert wider > 1.4 and 1.05 < higher < 1.15
 
 
+@pytest.mark.parametrize("nod", [0.4, 0.8])
+def test_what_is_seen_is_covered_where_it_is_seen(nod: float) -> None:
+    """A head that nods fast, looked at in every frame: a smooth line misses it."""
+    tracker, size = Tracker(TrackerSettings(margin=0.0)), 60
+    places = [(300.0, 200 + nod * size * np.sin(2 * np.pi * 3 * i / 25)) for i in range(50)]
+    for i, (x, y) in enumerate(places):
+        tracker.update(i / 25, found([(x, y, size, 0.9)]))
+    for i, (x, y) in enumerate(places):
+        assert hidden(box(x, y, size), tracker.faces(i / 25)) == 1
+
+
 @pytest.mark.parametrize(("size", "looks", "held"), [(60, 3, True), (80, 2, True), (80, 3, False)])
 def test_a_large_face_that_was_looked_for_in_vain_is_held_for_less(size: float, looks: int, held: bool) -> None:
     tracker = Tracker()

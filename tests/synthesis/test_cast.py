@@ -11,8 +11,8 @@ from anonymizer.synthesis.cast import RETRIES, Cast, Scene
 from tests.synthesis.heads import bank
 
 
-def scene(cast: Cast, index: int, scope: Scope = Scope.TRACK) -> tuple[Scene, Face]:
-    face = Face(1, (10, 10, 20, 20), 0.9)
+def scene(cast: Cast, index: int, scope: Scope = Scope.TRACK, track: int = 1) -> tuple[Scene, Face]:
+    face = Face(track, (10, 10, 20, 20), 0.9)
     planes = Planes(*(np.zeros((size, size), np.uint8) for size in (40, 20, 20)))
     frame = Frame(index, index, index / 25, planes, faces=[face])
     decision = Decision("default", Action.REPLACE, 0.1, scope, Enhance.OFF, 3600.0)
@@ -44,3 +44,17 @@ def test_a_shared_identity_is_not_changed_for_one_face() -> None:
     now, face = scene(Cast(bank(), "gate", 1), 0, Scope.CAMERA)
     before = now(face).key
     assert not now.free(face) and not now.another(face) and now(face).key == before
+
+
+def test_who_stays_is_remembered_however_many_pass_by() -> None:
+    cast = Cast(bank(), "gate", 1)
+    now, stays = scene(cast, 0)
+    assert now.another(stays)
+    who = now(stays).key
+    for index in range(600):
+        for track in (1, 2 + index):
+            now, face = scene(cast, index, track=track)
+            now(face)
+            now.passed(face)
+    now, stays = scene(cast, 600)
+    assert now.since(stays) == 1 and now.tried(stays) == 1 and now(stays).key == who
