@@ -158,7 +158,7 @@ class Frame:
     time: seconds on the camera's clock, which never jumps. wall: UTC seconds, and clock: who says so. pts: in the
     stream's time base, as it came. planes: to look at; picture: whose planes can be edited. aspect: shown width of one
     of their pixels over its shown height. uncertain: why the faces cannot be relied on (the picture must then be
-    covered whole), or "".
+    covered whole), or "". whole: it is covered whole, for that or because the policy says so.
     """
 
     index: int
@@ -169,5 +169,6 @@ class Frame:
     picture: Picture | None = None
     aspect: float = 1.0
     uncertain: str = ""
+    whole: bool = False
     wall: float = 0.0
     clock: str = ""

@@ -49,7 +49,7 @@ class Outlet:
             encoder.request_key()
 
     def sound(self, unit: AccessUnit) -> None:
-        """Sound, which leaves with the picture of its time."""
+        """Sound, which leaves with the picture of its time, and not at all where that is covered whole."""
         self._sounds.append(unit)
 
     def silence(self) -> None:
@@ -59,7 +59,8 @@ class Outlet:
     def frame(self, frame: Frame) -> None:
         """A finished frame; nobody may write to it from now on."""
         assert frame.picture is not None
-        self._behind.put(partial(self._frame, frame.picture.finish(), frame.planes, frame.time, frame.wall))
+        picture = frame.picture.finish()
+        self._behind.put(partial(self._frame, picture, frame.planes, frame.time, frame.wall, silent=frame.whole))
 
     def notice(self, picture: av.VideoFrame, utc: float) -> None:
         """A drawn picture."""
@@ -69,10 +70,12 @@ class Outlet:
         """Wait until everything has been encoded."""
         self._behind.close()
 
-    def _frame(self, picture: av.VideoFrame, planes: Planes, seconds: float, wall: float) -> None:
+    def _frame(self, picture: av.VideoFrame, planes: Planes, seconds: float, wall: float, silent: bool) -> None:
         self._pictures(picture, planes, seconds, wall)
         while self._sounds and self._sounds[0].time <= seconds:
-            self._outbox.put_unit(self._sounds.popleft(), AUDIO)
+            unit = self._sounds.popleft()
+            if not silent:
+                self._outbox.put_unit(unit, AUDIO)
         now = time.time()
         latency = max(0.0, now - seconds)
         self.latencies.append(latency)

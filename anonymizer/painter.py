@@ -60,7 +60,7 @@ class Painter:
         self._later(partial(self._notice, picture, utc))
 
     def lost(self) -> None:
-        """The camera is gone: its tracks end, and the sound that waits is forgotten."""
+        """The camera is gone or switched off: its tracks end, and picture and sound are forgotten."""
         self._later(self._lost)
 
     def close(self) -> None:
@@ -98,6 +98,7 @@ class Painter:
         self._outlet.silence()
 
     def _lost(self) -> None:
+        self.shown = None
         self._end_tracks()
         self._outlet.silence()
 

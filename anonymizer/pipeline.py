@@ -181,6 +181,7 @@ def _mask(planes: Planes, masks: Sequence[Polygon]) -> None:
 
 def _cover_whole(frame: Frame) -> None:
     cover.privacy(_edit(frame))
+    frame.whole = True
     for face in frame.faces:
         face.action = face.action or "privacy"
         face.method, face.painted = "privacy", face.box

@@ -94,7 +94,7 @@ class Worker:
         self._service = service
         self._outbox = link.Outbox(service)
         self._orders: deque[link.Message] = deque()
-        self._vault = self._open_vault()
+        self._vault = self._open_vault(paused=not spec.order.enabled)
         self._stop = threading.Event()
         self._intake = Intake()
         self._order = spec.order
@@ -134,18 +134,20 @@ class Worker:
             self._outbox.flush()
         self._end()
 
-    def _open_vault(self) -> VaultWriter | None:
+    def _open_vault(self, paused: bool) -> VaultWriter | None:
         """Seals the camera's own packets in this process: none leaves it otherwise."""
         record, config = self._camera.record, self._config
         if record.vault is None:
             return None
         state = Path(config.state_dir) if config.state_dir else default_path()
-        return VaultWriter(
+        vault = VaultWriter(
             record.vault.recipients,
             vault_of(state, record, self._spec.name),
             self._spec.name,
             lambda told: self._outbox.put(link.encode_json(Kind.SEALED, told)),
         )
+        vault.paused = paused
+        return vault
 
     # What comes in
 
@@ -177,6 +179,10 @@ class Worker:
     def _take_order(self, order: link.Order) -> None:
         """Obey the service's newest word from the next painted frame on."""
         self._order = order
+        if self._vault is not None:
+            self._vault.paused = not order.enabled
+        if not order.enabled:
+            self._rest()
         if order.rules is not None:
             self._policy.rules = order.rules
             self._tracks.zones = zones_of(order.rules, self._spec.name)
@@ -196,7 +202,8 @@ class Worker:
         if isinstance(item, Frame):
             self._frame(item)
         elif isinstance(item, AccessUnit):
-            self._outlet.sound(item)
+            if self._order.enabled:
+                self._outlet.sound(item)
         elif isinstance(item, Connected):
             self._online, self._loss = True, ""
             if item.audio is not None:
@@ -214,6 +221,10 @@ class Worker:
         if self._online or self._loss != error.loss.value:  # told once, not at every try
             self._notice("warning", str(error))
         self._online, self._loss = False, error.loss.value
+        self._rest()
+
+    def _rest(self) -> None:
+        """No more pictures come for now: serve what waits, where the camera may be shown."""
         if self._pipeline is not None:
             self._finish(self._pipeline, self._pipeline.rest())
         self._painter.lost()
@@ -260,7 +271,8 @@ class Worker:
             self._painter.cover(frame, problem)
 
     def _finish(self, stages: Pipeline, found: list[Ready]) -> None:
-        for one in found:
+        """Serve frames; of a camera that is switched off they are forgotten."""
+        for one in found if self._order.enabled else ():
             self._painter.frame(stages, one)
 
     def _stages(self) -> Pipeline | None:
@@ -284,10 +296,12 @@ class Worker:
     def _show_notice(self, now: float) -> None:
         """A drawn picture instead of silence: recorders and players stay connected, and people know."""
         self._last_notice = now
-        why = "switched off" if not self._order.enabled else self._loss or "no picture yet"
         utc = time.time() - self._delay  # or the camera's pictures, which waited, would come out of order
-        picture = notice(*self._size, self._spec.name, ["camera unavailable", why], utc)
-        self._painter.notice(picture, utc)
+        self._painter.notice(self._drawn(utc), utc)
+
+    def _drawn(self, utc: float) -> av.VideoFrame:
+        why = "switched off" if not self._order.enabled else self._loss or "no picture yet"
+        return notice(*self._size, self._spec.name, ["camera unavailable", why], utc)
 
     # What goes out beside the pictures
 
@@ -297,9 +311,7 @@ class Worker:
             shown = self._painter.shown
             planes = None if shown is None else shown.planes
             if planes is None:
-                planes = planes_of(
-                    notice(*self._size, self._spec.name, ["camera unavailable", self._loss], time.time())
-                )
+                planes = planes_of(self._drawn(time.time()))
             self._outbox.put(link.encode(Kind.STILL, jpeg(planes)))
         now = time.monotonic()
         if now - self._last_state >= _STATE_EVERY:
@@ -346,8 +358,7 @@ class Worker:
 
     def _end(self) -> None:
         """Serve what waits, say what ended, and give the service a moment to take it."""
-        if self._pipeline is not None and self._order.enabled:
-            self._finish(self._pipeline, self._pipeline.rest())
+        self._rest()
         self._painter.close()
         if self._vault is not None:
             self._vault.close()

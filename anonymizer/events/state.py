@@ -24,7 +24,7 @@ class CameraState:
     """One camera as its users see it. The worker tells some of it, the service the rest."""
 
     online: bool = reading(False, "Online", "Pictures come from the camera")
-    enabled: bool = reading(True, "Enabled", "The camera is pulled; else a designed picture is served")
+    enabled: bool = reading(True, "Enabled", "The camera's pictures are served and kept; else a designed one is")
     privacy: bool = reading(False, "Privacy", "The whole picture is covered, whatever the rules say")
     protected: bool = reading(False, "Protected", "All that is served has been through the rules, or is covered whole")
     degraded: bool = reading(False, "Degraded", "The picture is worse than configured; the reason says why")

@@ -54,7 +54,7 @@ class VaultWriter:
     ``recorder.Recorder.sealed`` takes it, and each problem, as ``{"problem": text}``; called in that thread.
 
     What the disk does not take in time is dropped and told: the stream comes first. ConfigError for a recipient that
-    is none.
+    is none. paused: packets are let go by until it is False again and a key frame comes; may be set in any thread.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class VaultWriter:
         self._early: tuple[bytes, bool] | None = None
         self._queue: queue.Queue[_Fragment | None] = queue.Queue(_WAITING)
         self._problem = ""
+        self.paused = False
         self._thread = threading.Thread(target=self._seal_all, name="vault", daemon=True)
         self._thread.start()
 
@@ -89,6 +90,10 @@ class VaultWriter:
 
     def packet(self, packet: av.Packet[Any], clock: CameraClock) -> None:
         """A packet of one of the connection's streams, as it was read."""
+        if self.paused:
+            self.flush()
+            self._early = self._origin = None
+            return
         if packet.size == 0 or packet.time_base is None:
             return
         if packet.pts is None:  # as the first packet of RTSP often is: it lies just before the next

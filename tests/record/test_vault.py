@@ -98,6 +98,20 @@ def test_the_age_tool_opens_them_and_no_key_of_the_service_does(tmp_path: Path, 
         assert done.returncode and not done.stdout
 
 
+def test_nothing_is_sealed_while_paused(tmp_path: Path) -> None:
+    source = videos.write(tmp_path / "camera.ts", count=150, options={"bf": "0", "g": "25", "sc_threshold": "0"})
+    told: list[dict[str, Any]] = []
+    writer = VaultWriter([str(Identity.generate().to_public())], tmp_path / "vault", "gate", told.append)
+    clock = CameraClock()
+    with av.open(str(source)) as container:
+        writer.open(container.streams.video[0], None)
+        for number, packet in enumerate(container.demux(video=0)):
+            writer.paused = 40 <= number < 110
+            writer.packet(packet, clock)
+    writer.close()
+    assert [t["frames"] for t in told] == [25, 15, 25]  # up to the pause, and from the next key frame after it
+
+
 def test_a_cameras_own_packets_survive_b_frames_and_a_first_one_without_time(tmp_path: Path, state: StateDir) -> None:
     source = videos.write(tmp_path / "camera.ts", count=100, options={"bf": "2", "g": "40"})
     officer = Identity.generate()
