@@ -180,6 +180,8 @@ class OnnxDetector:
             if not all(np.isfinite(o.sum()) for o in outputs):
                 raise ModelError(f"detector {self.name} failed: its output is not a number; its file may be damaged")
             found += self._family.decode(outputs, len(batch), rows, columns, floor)
+        for one in found:  # a broken model's boxes may be turned inside out; what it saw there is still to be covered
+            np.maximum(one.boxes[:, 2:], 1, out=one.boxes[:, 2:])
         return [suppress(f).mapped((1 / scale, 1 / scale)) for f in found]
 
 

@@ -90,6 +90,15 @@ def test_broken_numbers_are_an_error_not_an_empty_picture(family: str, tmp_path:
         detector.detect([PICTURE], 0.5)
 
 
+def test_boxes_turned_inside_out_are_still_boxes(tmp_path: Path) -> None:
+    for family, output, size in (("yunet", "bbox_8", -200.0), ("scrfd", "out4", -1.0)):
+        outputs = FAMILIES[family]()
+        outputs[output][..., 2:] = np.where(outputs[output][..., 2:] != 0, size, 0)
+        detector = load_detector(graphs.write(tmp_path / f"{family}.onnx", outputs, (1, 3, 64, 64)))
+        (found,) = detector.detect([PICTURE], 0.5)
+        assert len(found) == 1 and found.boxes[:, 2:].min() >= 1
+
+
 def test_wrong_number_of_cells_is_an_error(tmp_path: Path) -> None:
     detector = load_detector(graphs.write(tmp_path / "net.onnx", yunet(), (1, 3, "h", "w")))
     with pytest.raises(ModelError, match="84 cells instead of 336"):
