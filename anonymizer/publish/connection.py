@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
             self._user = ""
             return mount
         if self._user is None and server.guesses.wait(self.address, now):
-            self._block(path, now)
+            self._block(now)
 
         def fresh(nonce: str) -> bool:
             # The nonce of a login holds as long as the connection, so that keep-alives never meet a challenge.
@@ -222,15 +222,15 @@ class Connection(asyncio.Protocol):
             server.audit("refused", name, self.address, path)
             server.guesses.wrong(self.address, now)
             if server.guesses.wait(self.address, now):
-                self._block(path, now)
+                server.audit("blocked", "", self.address, "")  # once, not for each request while it lasts
+                self._block(now)
         nonce = server.nonces.issue(now, self.address)
         offers = digest.challenges(settings.digest, nonce, stale=verdict is Verdict.STALE, basic=basic)
         raise Refusal(401, {"WWW-Authenticate": offers})
 
-    def _block(self, path: str, now: float) -> None:
+    def _block(self, now: float) -> None:
         server = self._server
         server.counters.blocked += 1
-        server.audit("blocked", "", self.address, path)
         raise Refusal(403, {"Retry-After": str(int(server.guesses.wait(self.address, now)) + 1)})
 
     def _options(self) -> tuple[Headers, bytes]:

@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AccessEvent:
-    """For the audit: who asked for what. kind: 'accepted' or 'refused' (a password), 'blocked' (too many wrong ones),
-    'play' or 'stop' (watching). user: the name claimed. path: what was asked for, such as 'gate/sub'."""
+    """For the audit: who asked for what. kind: 'accepted' or 'refused' (a password), 'blocked' (too many wrong ones:
+    once, when it begins), 'play' or 'stop' (watching). user: the name claimed. path: what was asked for, such as
+    'gate/sub'; of an address that is blocked neither counts."""
 
     kind: str
     user: str

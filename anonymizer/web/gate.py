@@ -42,7 +42,6 @@ class Gate:
             return set(users)
         wait = self._guesses.wait(address, now)
         if wait:
-            self._tell("blocked", "", request)
             raise web.HTTPForbidden(headers={"Retry-After": str(int(wait) + 1)}, text="Too many wrong passwords.\n")
         basic = settings.auth == "basic" or request.secure
         verdicts: dict[str, Verdict] = {}
@@ -67,6 +66,8 @@ class Gate:
             self.wrong_passwords += 1
             self._guesses.wrong(address, now)
             self._tell("refused", name, request)
+            if self._guesses.wait(address, now):  # told once, not for each request while it lasts
+                self._audit(AccessEvent("blocked", "", address, ""))
         nonce = self._nonces.issue(now, address)
         refusal = web.HTTPUnauthorized(text="A user name and password are needed.\n")
         for offer in digest.challenges(settings.digest, nonce, stale=stale, basic=basic):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -97,6 +98,8 @@ class HttpServer:
         tls = self._tls = tls_context("http", settings) if settings.tls else None
         loop = asyncio.get_running_loop()
         listener = listen("http", settings.host, settings.port)
+        # aiohttp waits without end for clients that ask and read no answer; the kernel cuts them, also while closing.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * settings.idle_timeout))
         runner = self._runner = web.AppRunner(
             self.app, access_log=None, keepalive_timeout=settings.idle_timeout, shutdown_timeout=1.0
         )

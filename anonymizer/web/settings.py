@@ -30,7 +30,7 @@ class HttpSettings(ListeningSettings):
         default=15.0,
         minimum=0.5,
         unit="seconds",
-        description="After so long without a whole request a connection is closed",
+        description="A connection without a whole request, or that takes no answer, is closed after it",
     )
     still_timeout: float = setting(
         "Still timeout", default=3.0, minimum=0.1, unit="seconds", description="How long to wait for a camera's still"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import re
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -236,9 +238,14 @@ def test_too_many_guesses_lock_the_address_out_even_with_the_right_password() ->
             assert answer.status == 403
             assert 0 < int(answer.headers["Retry-After"]) <= 61
 
+        for number in range(50):
+            async with session.get(f"/api/cameras/{number}/frame.jpg", headers=basic("guard", "guess")) as answer:
+                assert answer.status == 403
+
     guesses = Guesses(3, 60.0)
     serve(test, house(), auth="basic", guesses=guesses, audit=noted.append)
     assert [event.kind for event in noted] == ["refused"] * 3 + ["blocked"]
+    assert noted[-1] == AccessEvent("blocked", "", "127.0.0.1", "")
     assert guesses.wait("127.0.0.1", 0) > 0, "the RTSP server knows of it"
 
 
@@ -401,6 +408,27 @@ def test_a_connection_without_a_whole_request_is_closed() -> None:
             writer.close()
 
     serve(test, house(), idle_timeout=0.5)
+
+
+def test_a_connection_that_takes_no_answer_is_closed() -> None:
+    async def test(session: aiohttp.ClientSession, server: HttpServer) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            deaf.setblocking(False)
+            await loop.sock_connect(deaf, ("127.0.0.1", server.port))
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                flood = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 40_000
+                await asyncio.wait_for(loop.sock_sendall(deaf, flood), 0.5)
+            async with asyncio.timeout(10):
+                while True:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get("/healthz") as answer:
+                            assert answer.status == 200
+                            return
+                    await asyncio.sleep(0.1)
+
+    serve(test, house(), connections=1, idle_timeout=1.0)
 
 
 def test_the_end_does_not_wait_for_slow_requests() -> None:
