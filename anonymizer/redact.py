@@ -32,8 +32,9 @@ Item: TypeAlias = "Frame | Packet[Stream]"
 
 @dataclass
 class Summary:
-    """What became of a file. problems: what of it could not be read, a sentence each; empty where all was.
+    """What became of a file. problems: what of it could not be read or judged, a sentence each; empty where all was.
 
+    covered_whole: pictures that could not be judged; doubt: why the first of them could not, or "".
     gops, copied_gops, copied_frames: where clean GOPs are copied, how many there are, and how much was copied;
     nothing_copied: why nothing of the file could be, or "".
     """
@@ -43,6 +44,7 @@ class Summary:
     tracks: set[int] = field(default_factory=set)
     methods: dict[str, int] = field(default_factory=dict)
     covered_whole: int = 0
+    doubt: str = ""
     gops: int = 0
     copied_gops: int = 0
     copied_frames: int = 0
@@ -54,6 +56,7 @@ class Summary:
         self.frames += 1
         self.faces += len(frame.faces)
         self.covered_whole += bool(frame.uncertain)
+        self.doubt = self.doubt or frame.uncertain
         for face in frame.faces:
             self.tracks.add(face.track)
             self.methods[face.method] = self.methods.get(face.method, 0) + 1
@@ -129,7 +132,10 @@ def redact(
                     put(done)
             written.close()
             written.tell(summary)
-        summary.problems, summary.seconds = reader.problems, dict(stages.seconds)
+        summary.problems, summary.seconds = list(reader.problems), dict(stages.seconds)
+        if summary.covered_whole:
+            told = f"{summary.covered_whole} pictures could not be judged and are covered whole"
+            summary.problems.append(f"{told} ({summary.doubt})")
         return summary
 
     if not copy:

@@ -143,6 +143,8 @@ def _tell(given: argparse.Namespace, summary: Summary) -> None:
 def _sentence(told: dict[str, Any]) -> str:
     methods = ", ".join(f"{count} × {name}" for name, count in sorted(told["methods"].items())) or "none"
     text = f"{told['frames']} frames, {told['tracks']} tracks; faces: {methods}"
+    if told["covered_whole"]:
+        text += f"; covered whole: {told['covered_whole']} frames"
     if "nothing_copied" in told:
         return f"{text}; no GOP copied: {told['nothing_copied']}"
     return f"{text}; {told['copied_gops']} of {told['gops']} GOPs copied" if "gops" in told else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,7 +19,8 @@ import pytest
 
 from anonymizer import cli
 from anonymizer.config import Config
-from anonymizer.errors import PublishError
+from anonymizer.errors import ModelError, PublishError
+from anonymizer.faces.detectors import OnnxDetector
 from anonymizer.ingest.picture import planes_of
 from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.redact import redact
@@ -190,6 +193,25 @@ def test_a_cut_file_gives_what_is_readable_a_warning_and_exit_code_3(
     assert "cut" in told.err
     summary = json.loads(told.out)
     assert summary["frames"] == len(luma(tmp_path / "out.mp4")) > 50
+
+
+def test_pictures_that_could_not_be_judged_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looks = OnnxDetector.detect, itertools.count()
+
+    def failing(*arguments: Any) -> Any:
+        if next(looks) > 1:
+            raise ModelError("out of memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(OnnxDetector, "detect", failing)
+    source = videos.write(tmp_path / "in.mp4")
+    assert run("redact", source, tmp_path / "out.mp4", "--method", "solid", "--json") == 3
+    told = capsys.readouterr()
+    summary = json.loads(told.out)
+    sentence = f"{summary['covered_whole']} pictures could not be judged and are covered whole"
+    assert summary["covered_whole"] > 10 and sentence in told.err and "out of memory" in summary["problems"][0]
 
 
 def test_wrong_settings_say_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
