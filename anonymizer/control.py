@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -24,8 +23,14 @@ log = logging.getLogger(__name__)
 
 _FILE = "overlays.json"
 
-Audit = Callable[[str, dict[str, Any]], None]
-"""Takes what happened, such as ``rules changed``, and its particulars. What it raises stops the change."""
+
+class Audit(Protocol):
+    """Takes what happened, such as ``rules changed``, and its particulars. Where that cannot be written now, ``note``
+    raises an AnonymizerError, and ``often`` has it wait."""
+
+    def note(self, kind: str, **said: Any) -> None: ...
+
+    def often(self, kind: str, **said: Any) -> None: ...
 
 
 @dataclass(slots=True)
@@ -50,6 +55,8 @@ class Control:
     def __init__(self, config: Config, state: StateDir, audit: Audit) -> None:
         self._state = state
         self._audit = audit
+        self.problem = ""
+        """Why what holds is not on disk, or empty. ``write`` tries again."""
         stored = state.read(_FILE) or {}
         if not isinstance(stored, dict):
             raise ConfigError(f"{state.path / _FILE} is broken; remove it to drop what was set over MQTT")
@@ -68,19 +75,19 @@ class Control:
         if self.profile and self.profile not in config.profiles:
             log.error("the profile %r is not configured any more; the configured rules hold", self.profile)
             self.profile = ""
-        self.cameras = {name: self._settle(name) for name in config.cameras}
+        self.cameras = {name: self._settle(name, self.profile) for name in config.cameras}
 
     def _configured(self, camera: str, profile: str) -> RuleSet:
         chosen = self._config.profiles[profile] if profile else ""
         return assembly.rules(chosen or self._config.cameras[camera].rules or self._config.rules)
 
-    def _settle(self, camera: str) -> CameraRules:
+    def _settle(self, camera: str, profile: str) -> CameraRules:
         try:
-            profile = self._configured(camera, "")
-            if self.profile:
-                target = self._configured(camera, self.profile)
-                overlay.switch(profile, target, may_relax=self._may_relax)
-                profile = target
+            rules = self._configured(camera, "")
+            if profile:
+                target = self._configured(camera, profile)
+                overlay.switch(rules, target, may_relax=self._may_relax)
+                rules = target
         except AnonymizerError as error:
             log.error("%s: covered whole until its rules can be read: %s", camera, error)
             return CameraRules(None, Overlay(), None, str(error))
@@ -89,10 +96,10 @@ class Control:
         except ConfigError as error:
             log.error("%s: what was set over MQTT is broken, privacy is on: %s", camera, error)
             laid = Overlay(privacy=True)
-        laid, rules, complaint = overlay.settle(profile, laid, may_relax=self._may_relax)
+        laid, effective, complaint = overlay.settle(rules, laid, may_relax=self._may_relax)
         if complaint:
             log.warning("%s: %s", camera, complaint)
-        return CameraRules(profile, laid, rules)
+        return CameraRules(rules, laid, effective)
 
     def obey(self, command: Command, topics: Topics, now: float) -> list[str]:
         """Do what a command says; returns the cameras whose rules or switches changed.
@@ -107,7 +114,7 @@ class Control:
                 raise Refused("there is no mqtt.relax_key to check this envelope with")
             payload, nonces = unseal(command.text.encode(), self._relax_key, command.topic, self._nonces, now)
             self._nonces, signed = nonces, True
-            self._save()  # before the change: an envelope that was seen is used, whatever happens next
+            self.write()  # before the change: an envelope that was seen is used, whatever happens next
             command = topics.parse(command.topic, payload)
         may_relax = self._may_relax and (signed or self._relax_key is None)
         if isinstance(command, SetProfile):
@@ -136,40 +143,54 @@ class Control:
             raise Refused(f"the configured rules cannot be read, the camera is covered whole: {camera.problem}")
         laid, rules = overlay.apply(camera.profile, camera.overlay, change, may_relax=may_relax)
         said = {"camera": name, "value": change.payload.decode(), "relaxed": bool(laid.relaxed)}
-        self._audit(f"{change.what} set over MQTT", {**said, "hash": overlay.fingerprint(rules)})
-        before, self._stored[name] = self._stored.get(name), laid.to_data()
-        self._save_or(lambda: self._restore(name, before))
+        said["hash"] = overlay.fingerprint(rules)
+        tightens = overlay.tightens((camera.profile, camera.overlay), (camera.profile, laid))
+        stored = {**self._stored, name: laid.to_data()}
+        self._keep(f"{change.what} set over MQTT", said, tightens, stored, self.profile)
         camera.overlay, camera.rules = laid, rules
         return [name]
 
     def _switch(self, profile: str, may_relax: bool) -> list[str]:
         for name in self.cameras:
             overlay.switch(self._configured(name, ""), self._configured(name, profile), may_relax=may_relax)
-        self._audit("profile set over MQTT", {"profile": profile})
-        before, self.profile = self.profile, profile
-
-        def back() -> None:
-            self.profile = before
-
-        self._save_or(back)
-        self.cameras = {name: self._settle(name) for name in self.cameras}
+        after = {name: self._settle(name, profile) for name in self.cameras}
+        tightens = all(_tightens(self.cameras[name], after[name]) for name in after)
+        self._keep("profile set over MQTT", {"profile": profile}, tightens, self._stored, profile)
+        self.cameras = after
         return list(self.cameras)
 
-    def _restore(self, name: str, before: Any) -> None:
-        if before is None:
-            self._stored.pop(name, None)
-        else:
-            self._stored[name] = before
-
-    def _save(self) -> None:
-        self._state.write(_FILE, {"cameras": self._stored, "profile": self.profile, "nonces": self._nonces.used})
-
-    def _save_or(self, undo: Callable[[], None]) -> None:
+    def _keep(self, what: str, said: dict[str, Any], tightens: bool, stored: dict[str, Any], profile: str) -> None:
+        """Put a change on record and on disk. Where that fails a tightening holds all the same, and is written later;
+        anything else is not done: AnonymizerError."""
         try:
-            self._save()
+            self._audit.note(what, **said)
+        except AnonymizerError:
+            if not tightens:
+                raise
+            self._audit.often(what, **said)
+        before = self._stored, self.profile
+        self._stored, self.profile = stored, profile
+        self.write()
+        if self.problem and not tightens:
+            self._stored, self.profile = before
+            raise Refused(f"{self.problem}, and so this is not done")
+
+    def write(self) -> None:
+        """Put what holds on disk, or say in ``problem`` why not."""
+        try:
+            self._state.write(_FILE, {"cameras": self._stored, "profile": self.profile, "nonces": self._nonces.used})
+            self.problem = ""
         except OSError as error:
-            undo()
-            raise Refused(f"this cannot be stored, and so is not done: {error.strerror}") from error
+            problem = f"what is set over MQTT cannot be stored: {error.strerror}"
+            if problem != self.problem:
+                log.error("%s", problem)
+            self.problem = problem
+
+
+def _tightens(before: CameraRules, after: CameraRules) -> bool:
+    if before.profile is None or after.profile is None:
+        return after.profile is None  # covered whole
+    return overlay.tightens((before.profile, before.overlay), (after.profile, after.overlay))
 
 
 def _change(command: SetPrivacy | SetEnabled | SetMethod | SetRules) -> Change:

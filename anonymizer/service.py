@@ -39,6 +39,7 @@ from anonymizer.worker import Spec
 log = logging.getLogger(__name__)
 
 _DRAIN = 5.0
+_WRITE_EVERY = 2.0  # seconds between two tries while the disk takes nothing
 _NEED_RESTART = ("rtsp", "http", "mqtt", "state_dir")
 
 
@@ -57,7 +58,7 @@ class Service:
         self._state = state
         self.audit = Audit(state)
         self.recorder = Recorder(state, self._recorded)
-        self.control = Control(settings, state, lambda what, said: self.audit.note(what, **said))
+        self.control = Control(settings, state, self.audit)
         self._told_rules: dict[str, str] = {}
         self._enrolment = Enrolment(state)
         self.rtsp = Server(settings.rtsp, audit=self._access)
@@ -88,6 +89,7 @@ class Service:
             self.audit.often("service started", cameras=list(self.settings.cameras))
             self._tell_rules()
             _tell_systemd("READY=1")
+            self._others.append(asyncio.create_task(self._write_later()))
             self.ready.set()
             await self._stop.wait()
         finally:
@@ -243,7 +245,14 @@ class Service:
         self.recorder.sealed(camera, told)
 
     def trouble(self, camera: str) -> str:
-        return self.recorder.problems.get(camera) or self.audit.problem
+        return self.recorder.problems.get(camera) or self.audit.problem or self.control.problem
+
+    async def _write_later(self) -> None:
+        """What was obeyed while the disk took nothing."""
+        while True:
+            await asyncio.sleep(_WRITE_EVERY)
+            if self.control.problem:
+                self.control.write()
 
     def _access(self, event: AccessEvent) -> None:
         log.info("%s %s from %s: %s", event.kind, event.user or "nobody", event.address, event.path)

@@ -19,12 +19,29 @@ from anonymizer.events.topics import Topics
 from anonymizer.ingest.camera import SourceSettings
 from anonymizer.policy import Action
 from anonymizer.policy.envelope import Refused, seal
+from anonymizer.record.audit import AuditError
 from anonymizer.settings import Secret
 from anonymizer.statedir import StateDir
 
 TOPICS = Topics("anonymizer", ("gate",), ("day", "night"))
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NOW = 1_800_000_000.0
+
+
+class Trail:
+    """An audit that keeps what it is told: ``broken`` takes only what may wait."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.broken = False
+
+    def note(self, kind: str, **said: Any) -> None:
+        if self.broken:
+            raise AuditError("the audit is full")
+        self.often(kind, **said)
+
+    def often(self, kind: str, **said: Any) -> None:
+        self.told.append((kind, said))
 
 
 class Bench:
@@ -44,9 +61,9 @@ class Bench:
             profiles={"day": str(folder / "day.yaml"), "night": str(folder / "night.yaml")},
             mqtt=MqttSettings(host="127.0.0.1", **mqtt),
         )
-        self.audit: list[tuple[str, dict[str, Any]]] = []
+        self.trail = Trail()
         self.state = StateDir(folder / "state")
-        self.control = Control(self.config, self.state, lambda what, said: self.audit.append((what, said)))
+        self.control = Control(self.config, self.state, self.trail)
 
     def send(self, topic: str, payload: str | bytes, now: float = NOW) -> list[str]:
         raw = payload.encode() if isinstance(payload, str) else payload
@@ -63,7 +80,7 @@ def test_a_tightening_is_obeyed_audited_and_survives_a_restart(tmp_path: Path) -
     bench = Bench(tmp_path)
     assert bench.send("gate/method/set", "solid") == ["gate"]
     assert bench.action is Action.SOLID
-    assert bench.audit[0][0] == "method set over MQTT" and bench.audit[0][1]["camera"] == "gate"
+    assert bench.trail.told[0][0] == "method set over MQTT" and bench.trail.told[0][1]["camera"] == "gate"
     assert Bench(tmp_path).action is Action.SOLID
     bench.send("gate/method/set", "rules")
     assert Bench(tmp_path).action is Action.REPLACE
@@ -76,7 +93,7 @@ def test_a_relaxation_is_refused_and_changes_nothing(tmp_path: Path, topic: str,
     bench = Bench(tmp_path)
     with pytest.raises(Refused, match="laxer"):
         bench.send(topic, payload)
-    assert bench.action is Action.REPLACE and not bench.audit
+    assert bench.action is Action.REPLACE and not bench.trail.told
     assert Bench(tmp_path).action is Action.REPLACE
 
 
@@ -99,28 +116,74 @@ def test_privacy_and_enabled(tmp_path: Path) -> None:
     assert again.control.cameras["gate"].overlay.enabled is False
 
 
-def test_what_cannot_be_stored_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(tmp_path)
+UNDONE = {"gate/privacy/set": "OFF", "gate/enabled/set": "ON", "gate/method/set": "rules", "gate/rules/set": "",
+          "profile/set": "configured"}  # fmt: skip
+TIGHTENINGS = [("gate/privacy/set", "ON"), ("gate/enabled/set", "OFF"), ("gate/method/set", "solid"),
+               ("gate/rules/set", "default: solid"), ("profile/set", "night")]  # fmt: skip
 
+
+def held(bench: Bench) -> tuple[Any, ...]:
+    camera = bench.control.cameras["gate"]
+    return camera.overlay, camera.rules, bench.control.profile
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bench.state, "write", full)
-    with pytest.raises(Refused, match="cannot be stored"):
-        bench.send("gate/method/set", "solid")
-    assert bench.action is Action.REPLACE
 
 
-def test_what_cannot_be_audited_is_not_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("topic", "payload"), TIGHTENINGS)
+def test_a_loosening_that_cannot_be_stored_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, topic: str, payload: str
+) -> None:
     bench = Bench(tmp_path)
+    bench.send(topic, payload)
+    before = held(bench)
+    full_disk(monkeypatch, bench)
+    with pytest.raises(Refused, match="cannot be stored: No space left"):
+        bench.send(topic, UNDONE[topic])
+    assert held(bench) == before
+    monkeypatch.undo()
+    bench.control.write()
+    assert not bench.control.problem and held(Bench(tmp_path)) == before
 
-    def broken(*_: object) -> None:
-        raise OSError("the audit is full")
 
-    control = Control(bench.config, bench.state, broken)
-    with pytest.raises(OSError, match="audit"):
-        control.obey(TOPICS.parse("anonymizer/gate/method/set", b"solid"), TOPICS, NOW)
-    assert control.cameras["gate"].overlay.method is None
+@pytest.mark.parametrize(("topic", "payload"), TIGHTENINGS)
+def test_a_loosening_that_cannot_be_audited_is_not_done(tmp_path: Path, topic: str, payload: str) -> None:
+    bench = Bench(tmp_path)
+    bench.send(topic, payload)
+    before = held(bench)
+    bench.trail.broken = True
+    with pytest.raises(AuditError, match="full"):
+        bench.send(topic, UNDONE[topic])
+    assert held(bench) == before == held(Bench(tmp_path))
+
+
+@pytest.mark.parametrize(("topic", "payload"), TIGHTENINGS)
+def test_a_tightening_needs_neither_disk_nor_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, topic: str, payload: str
+) -> None:
+    bench = Bench(tmp_path)
+    before = held(bench)
+    full_disk(monkeypatch, bench)
+    bench.trail.broken = True
+    assert bench.send(topic, payload) == ["gate"]
+    assert held(bench) != before and "No space left" in bench.control.problem and len(bench.trail.told) == 1
+    monkeypatch.undo()
+    bench.control.write()
+    assert not bench.control.problem and held(Bench(tmp_path)) == held(bench)
+
+
+def test_an_envelope_that_cannot_be_noted_loosens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, may_relax=True, relax_key=relax_key())
+    full_disk(monkeypatch, bench)
+    with pytest.raises(Refused, match="cannot be stored"):
+        bench.send("gate/method/set", seal(KEY, "anonymizer/gate/method/set", b"blur", "0123456789abcdef", NOW + 60))
+    assert bench.action is Action.REPLACE
+    bench.send("gate/privacy/set", seal(KEY, "anonymizer/gate/privacy/set", b"ON", "fedcba9876543210", NOW + 60))
+    assert bench.action is Action.PRIVACY
 
 
 def relax_key() -> str:

@@ -126,6 +126,13 @@ def settle(profile: RuleSet, overlay: Overlay, *, may_relax: bool) -> tuple[Over
     return kept, effective(profile, kept), f"rules set over MQTT were dropped: {complaint}"
 
 
+def tightens(before: tuple[RuleSet, Overlay], after: tuple[RuleSet, Overlay]) -> bool:
+    """Whether nothing gets weaker from one profile and what lies over it to the others, switches included."""
+    was, now = before[1], after[1]
+    switches = now.privacy >= was.privacy and now.enabled <= was.enabled
+    return switches and laxer(_bare(*before), _bare(*after)) is None
+
+
 def switch(configured: RuleSet, target: RuleSet, *, may_relax: bool) -> None:
     """Raises Refused when changing from the configured profile to target would be a relaxation that is not allowed."""
     witness = None if may_relax else laxer(configured, target)

@@ -348,18 +348,24 @@ def fill(folder: Path) -> Path:
 def test_a_full_disk_does_not_end_the_video(
     bench: Bench, start: Callable[..., Proxy], tmp_path: Path, small_disk: Path
 ) -> None:
-    """Nothing of the live path writes; what does, the store of commands, says no and keeps the old rules."""
+    """Nothing of the live path writes; what does, the store of commands, tells so, and obeys what tightens."""
     rig.need("mosquitto_pub", "mosquitto")
     broker = Broker(tmp_path)
     try:
         proxy = start(state_dir=str(small_disk), mqtt={"host": "127.0.0.1", "port": broker.port})
         proxy.wait_until("gate", online=True, fps=lambda fps: fps and fps > 10)
-        fill(small_disk)
-        command = ["mosquitto_pub", "-p", str(broker.port), "-t", "anonymizer/gate/method/set", "-m", "solid"]
-        verdict = through(bench, proxy, lambda: subprocess.run(command, check=True), seconds=8)
+        filler = fill(small_disk)
+        command = ["mosquitto_pub", "-p", str(broker.port), "-t", "anonymizer/gate/method/set", "-m"]
+        verdict = through(bench, proxy, lambda: subprocess.run([*command, "solid"], check=True), seconds=8)
         assert verdict.pictures > 60 and not verdict.leaks, verdict
-        assert proxy.state("gate")["method"] == "rules"
-        assert "No space left" in proxy.log.read_text()
+        state = proxy.state("gate")
+        assert state["method"] == "solid" and state["degraded"] and "No space left" in state["reason"]
+        subprocess.run([*command, "rules"], check=True)
+        rig.wait_for("the refusal", lambda: "No space left" in proxy.log.read_text())
+        assert proxy.state("gate")["method"] == "solid"
+        filler.unlink()
+        proxy.wait_until("gate", 20, degraded=False)
+        assert '"solid"' in (small_disk / "overlays.json").read_text()
     finally:
         broker.stop()
 
