@@ -255,8 +255,9 @@ class Service:
                 self.control.write()
 
     def _access(self, event: AccessEvent) -> None:
-        log.info("%s %s from %s: %s", event.kind, event.user or "nobody", event.address, event.path)
-        self.audit.often(f"access {event.kind}", user=event.user, address=event.address, path=event.path)
+        user, path = _printable(event.user), _printable(event.path)
+        log.info("%s %s from %s: %s", event.kind, user or "nobody", event.address, path)
+        self.audit.often(f"access {event.kind}", user=user, address=event.address, path=path)
 
     def _recorded(self, camera: str, what: str, said: dict[str, Any]) -> None:
         log.warning("%s: %s: %s", camera, what, said)
@@ -354,6 +355,11 @@ class Service:
 
 def _users(camera: CameraSettings) -> tuple[User, ...]:
     return tuple(User(user, password.reveal()) for user, password in camera.users.items())
+
+
+def _printable(text: str) -> str:
+    """What a stranger says, fit for a line in the log: it cannot begin another."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:200])
 
 
 class _Proxy:

@@ -25,6 +25,9 @@ _NOBODY = os.urandom(32)
 
 _PARAMETER = re.compile(r'\s*([A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))\s*(?:,|$)')
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What aiohttp makes of bytes that are no UTF-8."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -131,6 +134,8 @@ def check(
     """
     if header is None:
         return Verdict.ABSENT, ""
+    if _SURROGATE.search(header):
+        return Verdict.WRONG, ""
     scheme, _, rest = header.strip().partition(" ")
     if scheme.lower() == "digest":
         return _check_digest(rest, method, list(users), fresh=fresh, same_target=same_target, algorithms=algorithms)

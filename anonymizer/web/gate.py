@@ -29,13 +29,14 @@ class Gate:
         self._clock = clock
         self._nonces = Nonces(secrets.token_bytes(32), settings.nonce_life)
         self._guesses = guesses
-        self._noted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._noted: OrderedDict[AccessEvent, float] = OrderedDict()
         self.wrong_passwords = 0
 
-    def admit(self, request: web.Request, users: Mapping[str, Sequence[User]]) -> set[str]:
+    def admit(self, request: web.Request, users: Mapping[str, Sequence[User]], asked: str = "") -> set[str]:
         """The cameras that the request's sender may see, of those whose users are given.
 
-        Raises HTTPUnauthorized for a request without a good login, HTTPForbidden after too many wrong ones.
+        asked: the camera that the request is for, if it is for one. Raises HTTPUnauthorized for a request without a
+        good login, HTTPForbidden after too many wrong ones.
         """
         settings, now, address = self._settings, self._clock(), request.remote or ""
         if settings.auth == "none":
@@ -58,14 +59,16 @@ class Gate:
             )
         granted = {camera for camera, verdict in verdicts.items() if verdict is Verdict.GRANTED}
         if granted:
-            if self._new((name, address, request.path), now):
-                self._tell("accepted", name, request)
+            kind = "refused" if asked and asked not in granted else "accepted"
+            event = AccessEvent(kind, name, address, request.path)
+            if self._new(event, now):
+                self._audit(event)
             return granted
         stale = Verdict.STALE in verdicts.values()
         if not stale and Verdict.WRONG in verdicts.values():
             self.wrong_passwords += 1
             self._guesses.wrong(address, now)
-            self._tell("refused", name, request)
+            self._audit(AccessEvent("refused", name, address, request.path))
             if self._guesses.wait(address, now):  # told once, not for each request while it lasts
                 self._audit(AccessEvent("blocked", "", address, ""))
         nonce = self._nonces.issue(now, address)
@@ -74,7 +77,7 @@ class Gate:
             refusal.headers.add("WWW-Authenticate", offer)
         raise refusal
 
-    def _new(self, access: tuple[str, str, str], now: float) -> bool:
+    def _new(self, access: AccessEvent, now: float) -> bool:
         """Whether the audit has not had this access for a while: a still every second needs no line each."""
         last = self._noted.get(access)
         if last is not None and now - last < _AUDIT_EVERY:
@@ -84,6 +87,3 @@ class Gate:
         if len(self._noted) > _AUDIT_MEMORY:
             self._noted.popitem(last=False)
         return True
-
-    def _tell(self, kind: str, user: str, request: web.Request) -> None:
-        self._audit(AccessEvent(kind, user, request.remote or "", request.path))

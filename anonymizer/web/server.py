@@ -182,7 +182,7 @@ class HttpServer:
 
     async def _get_still(self, request: web.Request) -> web.Response:
         name, views = request.match_info["camera"], self._proxy.cameras()
-        if name not in self.gate.admit(request, {name: view.users for name, view in views.items()}):
+        if name not in self.gate.admit(request, {name: view.users for name, view in views.items()}, name):
             raise web.HTTPNotFound(text="There is no such camera.\n")
         picture = await self._still(name)
         if picture is None:

@@ -82,6 +82,8 @@ def test_what_is_wrong(tools):
         "twice": header(tools) + ', username="ben"',
         "cut off": header(tools)[:40],
         "other scheme": "Bearer abc",
+        "no UTF-8 in the user": header(tools).replace("anna", "anna\udcff"),
+        "no UTF-8 in the response": header(tools, response="\udcff"),
     }
     assert {name: judge(each)[0] for name, each in wrong.items()} == dict.fromkeys(wrong, Verdict.WRONG)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import subprocess
 import urllib.error
@@ -14,6 +15,7 @@ import pytest
 
 from anonymizer import config
 from anonymizer.events.state import CameraCounters
+from anonymizer.publish.server import AccessEvent
 from anonymizer.record import audit
 from anonymizer.service import Service
 from anonymizer.supervisor import DROPPED, Supervisor
@@ -110,6 +112,17 @@ def test_logins_absent_cameras_and_worse_pictures_are_on_record(tmp_path: Path) 
     ]
     assert kinds[1] == "service started" and "service stopped" in kinds and audit.verify(tmp_path / "state").good
     assert b"password" not in (tmp_path / "state" / audit.FILE).read_bytes()
+
+
+def test_a_stranger_cannot_write_lines_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG.format(state=tmp_path / "state", password=tmp_path / "password"))
+    service = Service(config.load(tmp_path / "config.yaml"))
+    with caplog.at_level(logging.INFO):
+        service._access(AccessEvent("refused", "q\x1b[2K\udcff", "192.0.2.1", "/x\nINFO forged\u2028" + "x" * 4000))
+    service.audit.close()
+    (line,) = [record.getMessage() for record in caplog.records if "192.0.2.1" in record.getMessage()]
+    assert line.isprintable() and len(line) < 300
+    assert "access refused" in [entry.kind for entry in audit.entries(tmp_path / "state")]
 
 
 def test_dropped_frames_and_other_notices_are_on_record(tmp_path: Path) -> None:

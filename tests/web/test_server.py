@@ -133,9 +133,10 @@ def test_a_user_of_another_camera_cannot_tell_whether_there_is_one() -> None:
         nowhere = await ask(session, STILL.replace("gate", "nowhere"), "other", "s3cret too")
         assert there == nowhere == (404, b"There is no such camera.\n")
 
-    proxy = house()
-    serve(test, proxy)
+    proxy, noted = house(), []
+    serve(test, proxy, audit=noted.append)
     assert proxy.asked == []
+    assert [(event.kind, event.user) for event in noted] == [("refused", "other")] * 2
 
 
 def test_states_of_the_users_own_cameras_only() -> None:
@@ -225,6 +226,20 @@ def test_basic_over_tls(tmp_path: Path) -> None:
         assert served.strip() == Path(certificate).read_text().strip() != old.strip()
 
     serve(connected, house(), client=trusting, **settings)
+
+
+@pytest.mark.parametrize(
+    "scheme", [b'Digest username="%s", realm="anonymizer", nonce="1", uri="/api/cameras", response="%s"', b"Basic %s%s"]
+)
+def test_bytes_that_are_no_text_are_a_wrong_password(scheme: bytes) -> None:
+    async def test(session: aiohttp.ClientSession, server: HttpServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        request = b"GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nConnection: close\r\n\r\n"
+        writer.write(request % (b"/api/cameras", scheme % (b"\xff", b"\xff")))
+        assert b" 401 " in await asyncio.wait_for(reader.readline(), 10)
+        writer.close()
+
+    assert serve(test, house(), auth="basic").gate.wrong_passwords == 1
 
 
 def test_too_many_guesses_lock_the_address_out_even_with_the_right_password() -> None:
