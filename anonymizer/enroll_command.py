@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -41,8 +42,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         one.add_argument("--state", type=Path, metavar="FOLDER", help="the service's state folder; default: its own")
 
 
-def _state(given: argparse.Namespace) -> StateDir:
-    return StateDir(given.state or default_path())
+def _state(given: argparse.Namespace, *, made: bool = False) -> StateDir:
+    return StateDir(given.state or default_path(), made=made)
 
 
 def _enroll(given: argparse.Namespace) -> int:
@@ -50,7 +51,7 @@ def _enroll(given: argparse.Namespace) -> int:
     detector, _ = detectors(FacesSettings())
     embeddings = [embedding(photo, detector, recogniser) for photo in given.photos]
     member = Member(given.name, given.group, given.consent, given.expires, recogniser.name, tuple(embeddings))
-    state = _state(given)
+    state = _state(given, made=True)
     Enrolment(state).enroll(member)
     said = {"member": given.name, "group": given.group, "consent": given.consent, "expires": str(given.expires)}
     AuditFile(state).append((time.time(), "enrolled", said))
@@ -89,7 +90,9 @@ def _revoke(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    for member in Enrolment(_state(given)).members():
+    folder = _state(given)
+    print(f"reading {folder.path}", file=sys.stderr)
+    for member in Enrolment(folder).members():
         state = "expired" if member.expires < date.today() else "valid"
         print(f"{member.name}\t{member.group}\tuntil {member.expires} ({state})\tconsent {member.consent}")
     return 0

@@ -18,14 +18,27 @@ def default_path() -> Path:
     return Path(home) / "anonymizer"
 
 
-class StateDir:
-    """A folder with mode 0700. ConfigError where it cannot be made or written."""
+_SIGNS = ("audit.jsonl", "signing.key", "catalogue.sqlite")
+"""Every state folder has one of these soon after it is made."""
 
-    def __init__(self, path: Path) -> None:
+
+class StateDir:
+    """A folder with mode 0700. made: False for one that must be there already, which is then left as it is.
+
+    ConfigError where there is none, or it cannot be made.
+    """
+
+    def __init__(self, path: Path, *, made: bool = True) -> None:
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.chmod(0o700)
+            if made:
+                path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            known = any((path / name).exists() for name in _SIGNS)
+            if not (made or known):
+                raise ConfigError(f"{path} holds no state of the service; name its folder with --config or --state")
+            # A folder with other things in it is others' too, and one that is not ours is its owner's to close.
+            if made and (known or not any(path.iterdir())) and path.stat().st_uid == os.geteuid():
+                path.chmod(0o700)
         except OSError as error:
             raise ConfigError(
                 f"state_dir {path} cannot be used: {error.strerror}; name a folder of your own"

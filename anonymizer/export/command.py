@@ -102,7 +102,7 @@ def place(given: argparse.Namespace) -> tuple[Config, StateDir]:
     """The configuration, and the state folder it names."""
     loaded = config.load(given.config) if given.config is not None else Config()
     named = given.state or (Path(loaded.state_dir) if loaded.state_dir else default_path())
-    return loaded, StateDir(named)
+    return loaded, StateDir(named, made=False)
 
 
 Opener = Callable[[str, float, float], Generator[Stretch, None, None]]
@@ -296,7 +296,9 @@ def _delivered(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    for order in Job.orders(place(given)[1], "export"):
+    _, state = place(given)
+    print(f"reading {state.path}", file=sys.stderr)
+    for order in Job.orders(state, "export"):
         print(
             f"{order['case']}: {order['what']} of {', '.join(order['cameras'])} from {order['from']} to {order['to']}"
         )

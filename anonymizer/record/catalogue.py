@@ -83,11 +83,16 @@ class Track:
 
 
 class Catalogue:
-    """For one thread. CatalogueError where the disk takes or gives nothing."""
+    """For one thread. reading: nothing is written, and the file must be there. CatalogueError where the disk takes or
+    gives nothing."""
 
-    def __init__(self, folder: Path, *, timeout: float = 10.0) -> None:
+    def __init__(self, folder: Path, *, timeout: float = 10.0, reading: bool = False) -> None:
         self.path = folder / FILE
         with self._errors():
+            if reading:
+                address = f"{self.path.absolute().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(address, timeout=timeout, isolation_level=None, uri=True)
+                return
             try:
                 self._db = self._open(timeout)
             except sqlite3.OperationalError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from anonymizer import config
 from anonymizer.errors import ConfigError
 from anonymizer.record import audit, chain, holds, keys, label, retention, unseal
 from anonymizer.record.audit import AuditFile
+from anonymizer.record.catalogue import FILE as CATALOGUE
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir, default_path
 
@@ -122,11 +124,18 @@ def at_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, metavar="FOLDER", help="the state folder itself")
 
 
-def _state(given: argparse.Namespace) -> StateDir:
+def _state(given: argparse.Namespace, *, made: bool = False) -> StateDir:
     if given.state is not None:
-        return StateDir(given.state)
+        return StateDir(given.state, made=made)
     named = config.load(given.config).state_dir if given.config is not None else ""
-    return StateDir(Path(named) if named else default_path())
+    return StateDir(Path(named) if named else default_path(), made=made)
+
+
+def _read(given: argparse.Namespace) -> StateDir:
+    """The state of a command that only reads; says which it is, beside what it prints."""
+    state = _state(given)
+    print(f"reading {state.path}", file=sys.stderr)
+    return state
 
 
 def moment(text: str) -> float:
@@ -147,7 +156,7 @@ def _expected(text: str) -> tuple[int, str]:
 
 def _verify(given: argparse.Namespace) -> int:
     trust = [Path(key).read_text("ascii").strip() if Path(key).is_file() else key for key in given.trust]
-    report = audit.verify(_state(given).path, trust, given.expect)
+    report = audit.verify(_read(given).path, trust, given.expect)
     for problem in report.problems:
         print(f"BAD: {problem}")
     for note in report.notes:
@@ -163,7 +172,7 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _show(given: argparse.Namespace) -> int:
-    for entry in audit.entries(_state(given).path):
+    for entry in audit.entries(_read(given).path):
         if given.kind and entry.kind != given.kind:
             continue
         if given.json:
@@ -174,7 +183,7 @@ def _show(given: argparse.Namespace) -> int:
 
 
 def _create(given: argparse.Namespace) -> int:
-    state = _state(given)
+    state = _state(given, made=True)
     if given.kind == "signing":
         key = keys.create_signing(state)
         print(f"public signing key, for --trust: {chain.public_text(key)}")
@@ -186,7 +195,7 @@ def _create(given: argparse.Namespace) -> int:
 
 
 def _create_officer(given: argparse.Namespace) -> int:
-    public = keys.create_officer(given.file, StateDir(given.state or default_path()))
+    public = keys.create_officer(given.file, given.state or default_path())
     print(f"public key, for record.vault.recipients or a share: {public}")
     return 0
 
@@ -239,7 +248,7 @@ def _unseal(given: argparse.Namespace) -> int:
 
 def _run_retention(given: argparse.Namespace) -> int:
     loaded = config.load(given.config)
-    state = StateDir(Path(loaded.state_dir) if loaded.state_dir else default_path())
+    state = StateDir(Path(loaded.state_dir) if loaded.state_dir else default_path(), made=False)
     count = retention.run(state, {name: camera.record for name, camera in loaded.cameras.items()}, time.time())
     print(f"{count} files deleted")
     return 0
@@ -269,7 +278,7 @@ def _release(given: argparse.Namespace) -> int:
 
 
 def _holds(given: argparse.Namespace) -> int:
-    for hold in holds.read(_state(given)):
+    for hold in holds.read(_read(given)):
         where = hold.camera or "all cameras"
         print(f"{hold.id} {where} {label.utc(hold.start)} to {label.utc(hold.stop)}: {hold.reason}")
     return 0
@@ -277,7 +286,11 @@ def _holds(given: argparse.Namespace) -> int:
 
 def _list(given: argparse.Namespace) -> int:
     kind: Literal["segment", "fragment"] = "fragment" if given.originals else "segment"
-    with Catalogue(_state(given).path) as catalogue:
+    state = _read(given)
+    if not (state.path / CATALOGUE).exists():
+        print("nothing was ever recorded")
+        return 0
+    with Catalogue(state.path, reading=True) as catalogue:
         for file in catalogue.files(kind, given.camera, given.start, given.stop):
             healed = " healed" if file.healed else ""
             times = f"{label.utc(file.start)} to {label.utc(file.stop)} ({file.clock})"

@@ -95,10 +95,10 @@ def create_bank(state: StateDir, *, replace: bool = False) -> Path:
     return path
 
 
-def create_officer(path: Path, state: StateDir) -> str:
-    """An officer's age identity in a new file, as age-keygen writes it; its public key. ConfigError where the file is
-    there, or would lie with the service."""
-    if path.resolve().is_relative_to(state.path.resolve()):
+def create_officer(path: Path, state: Path) -> str:
+    """An officer's age identity in a new file, as age-keygen writes it; its public key. state: the service's folder.
+    ConfigError where the file is there, or would lie with the service."""
+    if path.resolve().is_relative_to(state.resolve()):
         raise ConfigError(f"{path} lies in the service's state folder; an officer's key must be out of its reach")
     identity = Identity.generate()
     public = str(identity.to_public())

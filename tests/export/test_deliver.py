@@ -16,6 +16,7 @@ import pytest
 
 from anonymizer.export.job import Job
 from anonymizer.record import audit, keys, label
+from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
 from tests.conftest import ROOT
 from tests.export import scene
@@ -27,7 +28,9 @@ TIMES = ["--from", label.utc(WALL), "--to", label.utc(WALL + 4)]
 
 @pytest.fixture
 def state(tmp_path: Path) -> StateDir:
-    return StateDir(tmp_path / "state")
+    state = StateDir(tmp_path / "state")
+    Catalogue(state.path).close()  # as a service's that records
+    return state
 
 
 @pytest.fixture

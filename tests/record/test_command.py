@@ -108,3 +108,47 @@ def test_a_key_that_a_full_disk_cuts_off_is_not_left(tmp_path: Path, monkeypatch
         with pytest.raises(ConfigError, match="No space left"):
             call("keys", "create", *words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("audit", "verify"), ("audit", "show"), ("recordings", "list"), ("retention", "holds"),
+        ("retention", "hold", "--from", "2026-01-01", "--to", "2026-01-02", "--reason", "case 9"),
+        ("keys", "rotate", "signing"),
+    ],
+)  # fmt: skip
+def test_a_folder_without_state_is_refused_and_left_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
+    other, absent = tmp_path / "other", tmp_path / "mistyped"
+    other.mkdir(mode=0o755)
+    (other / "theirs").write_text("not ours")
+    for folder in (other, absent):
+        with pytest.raises(ConfigError, match="no state") as caught:
+            call(*words, "--state", folder)
+        assert caught.value.exit_code == 2
+    assert not absent.exists()
+    assert other.stat().st_mode & 0o777 == 0o755 and [path.name for path in other.iterdir()] == ["theirs"]
+
+
+def test_what_reads_changes_nothing_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    call("keys", "create", "bank", "--state", state)
+    state.chmod(0o750)
+    before = sorted(path.name for path in state.iterdir())
+    for words in (("audit", "verify"), ("audit", "show"), ("recordings", "list"), ("retention", "holds")):
+        assert call(*words, "--state", state) == 0
+        assert capsys.readouterr().err == f"reading {state}\n"
+    assert state.stat().st_mode & 0o777 == 0o750
+    assert sorted(path.name for path in state.iterdir()) == before
+    with Catalogue(state) as catalogue:
+        for file in sealed(tmp_path / "vault", [str(Identity.generate().to_public())], 60):
+            catalogue.add(file)
+    assert call("recordings", "list", "--originals", "--state", state) == 0
+    assert capsys.readouterr().out.startswith("gate ")
+
+
+def test_a_new_state_does_not_lock_a_folder_that_others_use(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("not ours")
+    tmp_path.chmod(0o755)
+    StateDir(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755

@@ -86,7 +86,7 @@ def test_the_age_tool_opens_them_and_no_key_of_the_service_does(tmp_path: Path, 
     keys.create_signing(state)
     keys.create_bank(state)
     officer = tmp_path / "officer.key"
-    public = keys.create_officer(officer, state)
+    public = keys.create_officer(officer, state.path)
     (file, *_) = sealed(tmp_path / "vault", [public], 60)
     out = tmp_path / "plain.mp4"
     subprocess.run(["age", "-d", "-i", str(officer), "-o", str(out), file.path], check=True)
@@ -164,7 +164,7 @@ def test_no_byte_of_the_original_lies_on_disk(tmp_path: Path) -> None:
 
 def test_any_two_of_three_officers_open_it_and_no_one_alone(tmp_path: Path, state: StateDir) -> None:
     officers = [tmp_path / f"officer{n}.key" for n in range(3)]
-    publics = [keys.create_officer(path, state) for path in officers]
+    publics = [keys.create_officer(path, state.path) for path in officers]
     folder = tmp_path / "shares"
     folder.mkdir()
     public = keys.create_vault(folder, publics, 2)
