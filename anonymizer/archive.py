@@ -358,7 +358,10 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:  # one that has ended, and whose parent does not ask, as in many a container
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
 
 
 def _read(record: Any) -> dict[str, dict[str, Any]]:

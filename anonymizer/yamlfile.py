@@ -135,6 +135,14 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """As the base class does; but YAML reads the control character NEL as a line break unless it is escaped."""
+        node: yaml.ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", data, '"' if "\x85" in data else None)
+        return node
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
 
 def dump(data: Any, *, flow: bool = False) -> str:
     """Plain data as YAML that ``parse`` reads back to the same data; flow: in one line, with braces."""

@@ -27,6 +27,13 @@ if (SHARED / "models").is_dir():
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def need(*programs: str) -> None:
+    """Skip the test where a real peer is not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}, which is not installed")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared footage, labels and models; the test is skipped where it is absent, and fails in CI."""

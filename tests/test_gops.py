@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import time
@@ -29,6 +30,7 @@ from anonymizer.pipeline import Pipeline
 from anonymizer.policy import Policy, RuleSet, load
 from anonymizer.redact import Summary
 from tests import stages, videos
+from tests.conftest import need
 from tests.stages import WHITE
 
 GOP = 20
@@ -261,6 +263,7 @@ def test_what_is_in_doubt_is_encoded_anew(tmp_path: Path, options: dict[str, str
 @squares
 def test_a_hidden_part_of_the_picture_is_not_passed_on(tmp_path: Path) -> None:
     """Cropping hides a face from the detector, but not from who reads the file."""
+    need("ffmpeg")
     source = clip(tmp_path / "in.mp4", GOP, lambda i: False, size=(256, 192))
     cut = tmp_path / "cut.h264"
     subprocess.run(
@@ -393,11 +396,11 @@ def test_the_bits_of_clean_groups_are_kept(shared: Path, tmp_path: Path) -> None
 def test_copying_costs_less_than_encoding(shared: Path, tmp_path: Path) -> None:
     """Photographs panned over: fewer CPU seconds than plain with every frame looked at, at the default settings."""
     source = pan(tmp_path / "in.mp4", shared, QUIET)
-    costs = {}
-    for name in ("plain", "copy"):
+    costs = {"plain": math.inf, "copy": math.inf}
+    for name in ("plain", "copy") * 2:  # the least of two, in turn: another test may share the core with one
         start = time.process_time()
         summary = redacting.redact(source, tmp_path / f"{name}.mp4", Config(), SOLID, copy=name == "copy")
-        costs[name] = time.process_time() - start
+        costs[name] = min(costs[name], time.process_time() - start)
     assert summary.copied_gops == summary.gops == 4
     assert costs["copy"] < 0.9 * costs["plain"], costs
 

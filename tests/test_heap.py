@@ -29,7 +29,7 @@ def test_holes_in_the_heap_are_given_back() -> None:
 
 
 SPLIT = """
-import sys
+import os, sys
 from anonymizer import heap
 if sys.argv[1] == "settled":
     heap.settle()
@@ -42,7 +42,7 @@ for _ in range(40):
     small.append([bytearray(1000) for _ in range(200)])
 del pictures
 with open("/proc/self/statm") as file:
-    print(int(file.read().split()[1]) * 4096 >> 20)
+    print(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20)
 """
 
 

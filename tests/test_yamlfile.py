@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anonymizer import yamlfile
@@ -171,5 +171,7 @@ DATA = st.recursive(
 
 @settings(deadline=None)
 @given(DATA, st.booleans())
+@example("a\x85b", False)
+@example("a\u2028b\ufeff", True)
 def test_what_is_dumped_is_read_back(data: object, flow: bool) -> None:
     assert parse(yamlfile.dump({"key": data}, flow=flow), "f").data() == {"key": data}

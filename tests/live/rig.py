@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -22,13 +21,6 @@ import yaml
 from tests.conftest import ROOT
 
 DEBIAN_PYTHON = "/usr/bin/python3"
-
-
-def need(*programs: str) -> None:
-    """Skip the test where a real peer is not installed."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}, which is not installed")
 
 
 def need_gst_server() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import need
 from tests.live import rig, stamp
 from tests.live.rig import Camera, Proxy
 from tests.test_bars import covered_from_20
@@ -38,7 +39,7 @@ class Live:
     """
 
     def __init__(self, shared: Path, folder: Path, name: str, step: int, **settings: Any) -> None:
-        rig.need("ffmpeg")
+        need("ffmpeg")
         rig.need_gst_server()
         self.fps, self.every = CLIPS[name][0] / step, max(1, CLIPS[name][1] // step)
         self.original = stamp.stamped(shared / "footage" / "video" / f"{name}.mp4", folder / f"{name}.mp4", step)

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from anonymizer import archive
 from anonymizer.record.audit import entries, verify
+from tests.conftest import need
 from tests.live import rig, stamp
 from tests.live.rig import Broker, Camera, Proxy
 
@@ -57,7 +59,7 @@ def looped(clip: Path, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bench(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    rig.need("ffmpeg")
+    need("ffmpeg")
     rig.need_gst_server()
     folder = tmp_path_factory.mktemp("faults")
     source = shared / "footage" / "video" / "asl" / "walk.mkv"
@@ -289,7 +291,7 @@ def test_a_refused_password_is_tried_once_a_minute(bench: Bench, tmp_path: Path)
 
 
 def test_a_stopped_broker_costs_no_picture(bench: Bench, start: Callable[..., Proxy], tmp_path: Path) -> None:
-    rig.need("mosquitto")
+    need("mosquitto")
     broker = Broker(tmp_path)
     proxy = start(mqtt={"host": "127.0.0.1", "port": broker.port})
     try:
@@ -326,7 +328,7 @@ def test_a_player_that_does_not_read_costs_nobody_else_a_picture(bench: Bench, s
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB."""
-    rig.need("mount")
+    need("mount")
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
@@ -349,7 +351,7 @@ def test_a_full_disk_does_not_end_the_video(
     bench: Bench, start: Callable[..., Proxy], tmp_path: Path, small_disk: Path
 ) -> None:
     """Nothing of the live path writes; what does, the store of commands, tells so, and obeys what tightens."""
-    rig.need("mosquitto_pub", "mosquitto")
+    need("mosquitto_pub", "mosquitto")
     broker = Broker(tmp_path)
     try:
         proxy = start(state_dir=str(small_disk), mqtt={"host": "127.0.0.1", "port": broker.port})
@@ -398,4 +400,4 @@ def test_a_worker_whose_service_is_gone_exits(bench: Bench, start: Callable[...,
     worker = proxy.worker()
     proxy.process.kill()
     proxy.process.wait()
-    rig.wait_for("the worker's end", lambda: not Path(f"/proc/{worker}").exists(), 5)
+    rig.wait_for("the worker's end", lambda: not archive._alive(worker), 5)

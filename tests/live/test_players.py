@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import need
 from tests.gstreamer import without_interrupted_pause
 from tests.live import rig
 from tests.live.rig import Broker, Camera, Proxy
@@ -28,7 +29,7 @@ COMPLAINT = re.compile("error|corrupt|concealing|missed", re.IGNORECASE)
 def proxy(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """Two cameras before the proxy, and a broker. small: small pictures, ten a second, so that every machine can keep
     up with them and with the players; large: as the cameras made them."""
-    rig.need("ffmpeg", "mosquitto")
+    need("ffmpeg", "mosquitto")
     rig.need_gst_server()
     folder = tmp_path_factory.mktemp("live")
     video = shared / "footage" / "video"
@@ -92,7 +93,7 @@ def opencv(url: str) -> list[str]:
 def test_players_of_all_kinds_watch_without_an_error(proxy: Proxy, request: pytest.FixtureRequest) -> None:
     """All at once, but one after another where pictures are large: a machine that anonymises them has no time left to
     decode them ten times."""
-    rig.need("gst-launch-1.0")
+    need("gst-launch-1.0")
     commands = {}
     for name in STREAMS:
         url = proxy.url(name)
@@ -116,7 +117,7 @@ def test_players_of_all_kinds_watch_without_an_error(proxy: Proxy, request: pyte
 
 
 def test_events_say_what_was_done_and_nothing_of_the_person(proxy: Proxy) -> None:
-    rig.need("mosquitto_sub")
+    need("mosquitto_sub")
     port = proxy.settings["mqtt"]["port"]
     done = subprocess.run(
         ["mosquitto_sub", "-p", str(port), "-t", "anonymizer/events", "-C", "5", "-W", "20"],

@@ -12,13 +12,13 @@ import pytest
 from pyrage.x25519 import Identity
 
 from anonymizer import cli
-from tests.conftest import ROOT
+from tests.conftest import ROOT, need
 from tests.live import rig, stamp
 from tests.live.rig import Camera, Proxy
 
 
 def test_the_vault_holds_the_cameras_own_pictures_sealed(shared: Path, tmp_path: Path) -> None:
-    rig.need("ffmpeg")
+    need("ffmpeg")
     rig.need_gst_server()
     officer = Identity.generate()
     clip = rig.loop(shared / "footage" / "video" / "asl" / "walk.mkv", tmp_path / "clip.mp4", 20)
@@ -41,7 +41,7 @@ def test_the_vault_holds_the_cameras_own_pictures_sealed(shared: Path, tmp_path:
 
 
 def test_segments_play_and_the_audit_holds(shared: Path, tmp_path: Path) -> None:
-    rig.need("ffmpeg", "ffprobe")
+    need("ffmpeg", "ffprobe")
     rig.need_gst_server()
     clip = rig.loop(shared / "footage" / "video" / "asl" / "walk.mkv", tmp_path / "clip.mp4", 20)
     camera = Camera(gate=clip)

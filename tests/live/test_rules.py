@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anonymizer.ingest.picture import planes_of
 from anonymizer.policy.envelope import seal
+from tests.conftest import need
 from tests.live import rig
 from tests.live.rig import Broker, Camera, Proxy
 
@@ -91,7 +92,7 @@ class Watcher:
 
 @pytest.fixture
 def whole(shared: Path, tmp_path: Path) -> Iterator[tuple[Proxy, Broker, Said, Watcher]]:
-    rig.need("ffmpeg", "mosquitto", "mosquitto_sub", "mosquitto_pub")
+    need("ffmpeg", "mosquitto", "mosquitto_sub", "mosquitto_pub")
     rig.need_gst_server()
     clip = rig.loop(shared / "footage" / "video" / "asl" / "walk.mkv", tmp_path / "clip.mp4", 40)
     camera, broker = Camera(gate=clip), Broker(tmp_path)

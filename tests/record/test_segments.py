@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from anonymizer.access_unit import AccessUnit, AudioParameters, Codec
 from anonymizer.record import label, mp4, writer
 from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.record.segments import FRAGMENT, Segmenter, heal, part_of
-from tests.conftest import ROOT
+from tests.conftest import ROOT, need
 from tests.record import units
 
 if TYPE_CHECKING:
@@ -108,8 +107,7 @@ def test_g711_becomes_aac(tmp_path: Path, codec: Codec) -> None:
 
 @pytest.mark.parametrize("program", ["ffmpeg", "gst-launch-1.0"])
 def test_players_decode_every_picture(tmp_path: Path, program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"needs {program}, which is not installed")
+    need(program)
     (file,) = record(tmp_path, units.video(75))
     out = tmp_path / "raw"
     if program == "ffmpeg":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from anonymizer.publish.server import AccessEvent
 from anonymizer.record import audit
 from anonymizer.service import Service
 from anonymizer.supervisor import DROPPED, Supervisor
+from tests.conftest import need
 
 CONFIG = """
 state_dir: {state}
@@ -79,8 +79,7 @@ def test_rules_that_come_into_force_are_on_record(tmp_path: Path) -> None:
 
 
 def test_logins_absent_cameras_and_worse_pictures_are_on_record(tmp_path: Path) -> None:
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("needs ffmpeg, which is not installed")
+    need("ffmpeg")
     (tmp_path / "password").write_text("right-password")
     (tmp_path / "config.yaml").write_text(CONFIG.format(state=tmp_path / "state", password=tmp_path / "password"))
     service = Service(config.load(tmp_path / "config.yaml"))
