@@ -85,7 +85,7 @@ def refines(rules: RuleSet) -> bool:
 
 def refiner(faces: FacesSettings) -> Refiner:
     """What refines replaced faces. Its model is read when a rule first asks for it."""
-    return Refiner(lambda: registry.resolve("refiner", "auto"), threads=faces.threads)
+    return Refiner(lambda: registry.resolve("refiner", "auto"), threads=faces.threads, providers=faces.providers)
 
 
 def recognition(faces: FacesSettings, rules: RuleSet, members: Sequence[Member]) -> Recognition | None:
@@ -95,7 +95,8 @@ def recognition(faces: FacesSettings, rules: RuleSet, members: Sequence[Member])
     """
     if not rules.asks_groups or not members:
         return None
-    recogniser = Recogniser(registry.resolve("recogniser", faces.recogniser), threads=faces.threads)
+    model = registry.resolve("recogniser", faces.recogniser)
+    recogniser = Recogniser(model, threads=faces.threads, providers=faces.providers)
     return Recognition(recogniser, Gallery([one for one in members if one.recogniser == recogniser.name]))
 
 
@@ -131,6 +132,7 @@ def pipeline(
     model = FaceModel.load(registry.resolve("face-model", config.identity.model))
     landmarker, swapper = None, None
     if replace:
-        landmarker = Landmarker(registry.resolve("landmarks", faces.landmarks), threads=faces.threads)
+        net = registry.resolve("landmarks", faces.landmarks)
+        landmarker = Landmarker(net, threads=faces.threads, providers=faces.providers)
         swapper = EmbeddedSwapper(model, refiner=refiner(faces))
     return Pipeline(Finder(first, finding, second), landmarker, policy, swapper, Cast(Bank(model, key), camera, epoch))

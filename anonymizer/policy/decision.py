@@ -108,7 +108,6 @@ class CameraRules:
         here = [rule for rule in rules.rules if not rule.when.camera or camera in rule.when.camera]
         self.needs_time = any(rule.when.schedule for rule in rules.rules)
         self.here = tuple(here)
-        self.can_keep = any(rule.then.action is Action.KEEP for rule in here)
         self._now: tuple[int, tuple[Rule, ...]] | None = None
 
     def at(self, time: float | None) -> tuple[Rule, ...]:

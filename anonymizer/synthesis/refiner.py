@@ -58,11 +58,11 @@ class Refiner:
     """Corrects drawings as long as it can: a drawing without correction hides the face as well.
 
     find: says where the model is. It is asked when the first face wants to be refined, so that rules that want none
-    cost nothing. threads: of one call on the CPU.
+    cost nothing. threads and providers: as in ``runtime.open_session``.
     """
 
-    def __init__(self, find: Callable[[], Path], *, threads: int = 1) -> None:
-        self._find, self._threads = find, threads
+    def __init__(self, find: Callable[[], Path], *, threads: int = 1, providers: Sequence[str] = ("cpu",)) -> None:
+        self._find, self._threads, self._providers = find, threads, providers
         self._session: InferenceSession | None = None
         self._told = False
 
@@ -74,7 +74,7 @@ class Refiner:
             if self._session is None:
                 if self._told:
                     return [face.drawing for face in faces]
-                self._session = load(self._find(), threads=self._threads)
+                self._session = load(self._find(), threads=self._threads, providers=self._providers)
             return refine(self._session, faces)
         except Exception as error:
             if not self._told:
@@ -83,9 +83,9 @@ class Refiner:
             return [face.drawing for face in faces]
 
 
-def load(path: Path, *, threads: int = 1) -> InferenceSession:
+def load(path: Path, *, threads: int = 1, providers: Sequence[str] = ("cpu",)) -> InferenceSession:
     """The net at path. ModelError where there is none, or where it takes or gives something else."""
-    return open_session(path, threads=threads, contract=CONTRACT)
+    return open_session(path, threads=threads, providers=providers, contract=CONTRACT)
 
 
 def refine(session: InferenceSession, faces: Sequence[Rendered]) -> list[Drawing]:

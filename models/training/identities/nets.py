@@ -84,19 +84,6 @@ class Mesh:
         return points, presence
 
 
-class PersonMask:
-    """MediaPipe's selfie segmentation: how much of each pixel is a person."""
-
-    def __init__(self, models: Path):
-        self.session = session(models / "mp_selfie_segmentation.onnx")
-
-    def __call__(self, bgr: np.ndarray) -> np.ndarray:
-        """uint8 (h, w, 3) → float32 (h, w), 0–1."""
-        rgb = cv2.cvtColor(cv2.resize(bgr, (256, 256)), cv2.COLOR_BGR2RGB)
-        mask = self.session.run(None, {"input": rgb[None].astype(np.float32) / 255})[0].reshape(256, 256)
-        return cv2.resize(mask, (bgr.shape[1], bgr.shape[0]))
-
-
 class Recogniser:
     """A face recogniser that takes an aligned BGR crop, 0–255."""
 
