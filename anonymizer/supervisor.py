@@ -22,7 +22,8 @@ from anonymizer.worker import Spec, main
 log = logging.getLogger(__name__)
 
 _SILENT = 10.0
-"""Seconds after which a worker that tells nothing is stuck and is killed. It tells its state every second."""
+"""Seconds after which a worker that tells nothing, or takes no order, is stuck and is killed. It tells its state every
+second."""
 DROPPED = "frames are dropped: they come faster than they can be worked on"
 """What is told when a camera begins to."""
 
@@ -63,10 +64,9 @@ class Supervisor:
         self._past, self._present = CameraCounters(), CameraCounters()
         self._dropping = False
         self._process: multiprocessing.process.BaseProcess | None = None
-        self._link: socket.socket | None = None
+        self._orders: asyncio.Queue[bytes] | None = None
         self._stills: list[asyncio.Future[bytes]] = []
         self._still_asked = float("-inf")
-        self._heard = 0.0
         self._stopping = False
 
     @property
@@ -86,6 +86,8 @@ class Supervisor:
             began = time.monotonic()
             try:
                 await self._life(epoch)
+            except (OSError, LinkError) as error:
+                log.error("%s: the link to the worker broke: %s", self.name, error)
             finally:
                 self._end()
             if self._stopping:
@@ -101,33 +103,50 @@ class Supervisor:
     async def _life(self, epoch: int) -> None:
         """One worker, from start to end."""
         ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=main, args=(self._specify(epoch), theirs), name=self.name, daemon=True)
-        try:
-            # Starting takes some milliseconds of the loop: nothing else would be served by moving it to a thread,
-            # where a second start at the same time could inherit this one's descriptors.
-            process.start()
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        self._process, self._link, self._heard = process, ours, time.monotonic()
+        with ours:
+            with theirs:
+                for end in (ours, theirs):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+                context = multiprocessing.get_context("spawn")
+                process = context.Process(target=main, args=(self._specify(epoch), theirs), name=self.name, daemon=True)
+                # Starting takes some milliseconds of the loop: nothing else would be served by moving it to a thread,
+                # where a second start at the same time could inherit this one's descriptors.
+                process.start()
+            ours.setblocking(False)
+            self._process, self._orders = process, asyncio.Queue()
+            tasks = [asyncio.create_task(talk) for talk in (self._hear(ours), self._deliver(ours, self._orders))]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._orders = None
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _hear(self, ours: socket.socket) -> None:
+        """Take what the worker tells until it is gone."""
         loop, decoder = asyncio.get_running_loop(), link.Decoder()
         room = memoryview(bytearray(1 << 18))  # one for all: a fresh one for each read tears holes into the heap
-        try:
-            while True:
-                try:
-                    count = await asyncio.wait_for(loop.sock_recv_into(ours, room), _SILENT)
-                except TimeoutError:
-                    log.error("%s: the worker has been silent for %.0f s and is killed", self.name, _SILENT)
-                    return
-                if not count:
-                    return
-                for message in decoder.feed(room[:count]):
-                    self._take(message)
-        except (OSError, LinkError) as error:
-            log.error("%s: the link to the worker broke: %s", self.name, error)
+        while True:
+            try:
+                count = await asyncio.wait_for(loop.sock_recv_into(ours, room), _SILENT)
+            except TimeoutError:
+                raise LinkError(f"it has told nothing for {_SILENT:.0f} s") from None
+            if not count:
+                return
+            for message in decoder.feed(room[:count]):
+                self._take(message)
+
+    async def _deliver(self, ours: socket.socket, orders: asyncio.Queue[bytes]) -> None:
+        """Send orders one after the other, each whole. A worker that takes none would go on with what it knows."""
+        while True:
+            message = await orders.get()
+            try:
+                await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(ours, message), _SILENT)
+            except TimeoutError:
+                raise LinkError(f"it has taken no order for {_SILENT:.0f} s") from None
 
     def _take(self, message: Message) -> None:
         if message.kind is Kind.UNIT:
@@ -208,12 +227,9 @@ class Supervisor:
                 self._stills.remove(waiter)
 
     def _send(self, message: bytes) -> None:
-        """Orders are small, and the worker reads them at once: a full link means that it is stuck."""
-        if self._link is not None:
-            try:
-                self._link.sendall(message)
-            except OSError as error:
-                log.warning("%s: the worker takes no orders: %s", self.name, error)
+        """Without a worker there is nobody to tell: the next one begins with the newest word."""
+        if self._orders is not None:
+            self._orders.put_nowait(message)
 
     async def stop(self, patience: float = 3.0) -> None:
         """Let the worker finish what waits, then end it."""
@@ -230,7 +246,4 @@ class Supervisor:
                 self._process.kill()
             self._process.join(2)
             self._process = None
-        if self._link is not None:
-            self._link.close()
-            self._link = None
         self._past, self._present = self._past + self._present, CameraCounters()

@@ -154,17 +154,16 @@ class Worker:
     def _listen(self) -> None:
         """Hear the service. When it is gone, so is its worker, whatever the other threads are stuck in."""
         decoder = link.Decoder()
-        while True:
-            try:
-                data = _receive(self._service)
-            except OSError:
-                data = b""
-            if not data:
-                os._exit(1)
-            for message in decoder.feed(data):
-                if message.kind is Kind.STOP:
-                    self._stop.set()
-                self._orders.append(message)
+        try:
+            while data := _receive(self._service):
+                for message in decoder.feed(data):
+                    if message.kind is Kind.STOP:
+                        self._stop.set()
+                    self._orders.append(message)
+        except (OSError, link.LinkError) as error:
+            log.error("the link to the service broke: %s", error)
+        finally:  # whatever it was: a worker that hears nothing would go on with what it knows
+            os._exit(1)
 
     def _obey(self) -> None:
         while self._orders:

@@ -100,3 +100,12 @@ def test_a_picture_that_is_covered_whole_takes_no_sound_along(tmp_path: Path) ->
     assert len(times(sent, MAIN)) == 40 and not times(sent, AUDIO)
     bench.ours.close()
     bench.worker._service.close()
+
+
+def test_a_worker_that_cannot_understand_the_service_exits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would go on with what it was told before."""
+    codes: list[int] = []
+    monkeypatch.setattr("anonymizer.worker.os._exit", codes.append)
+    bench.ours.sendall(bytes([255] * 16))
+    bench.worker._listen()
+    assert codes == [1]
