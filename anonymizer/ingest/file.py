@@ -60,6 +60,8 @@ class FileSource:
             self._converter = Converter()
             self._packets = self._demux()
             self._waiting: list[av.VideoFrame | Packet[Stream]] = []
+            self._heard: int | None = None  # when the last audio packet is to be decoded
+            self._unheard = 0
             self.video = self._probe()
         except BaseException:
             self._container.close()
@@ -110,7 +112,8 @@ class FileSource:
         last = 0
         for item in self._items():
             if isinstance(item, Packet):
-                yield item
+                if self._rises(item, timeline.offset * time_base):
+                    yield item
                 continue
             decoded = self._converter.convert(item)
             decoded.pts = last = timeline.stamp(decoded.pts)
@@ -119,6 +122,18 @@ class FileSource:
             yield Frame(index, last, float(last * time_base), picture.planes(), picture=picture, aspect=aspect)
             index += 1
         self._tell_what_is_missing(index, last)
+
+    def _rises(self, packet: Packet[Stream], offset: Fraction) -> bool:
+        """Move an audio packet by offset seconds, as the pictures are; False where it is no later than the last."""
+        assert packet.time_base is not None and packet.dts is not None
+        ticks = round(offset / packet.time_base)
+        packet.dts += ticks
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        if self._heard is not None and packet.dts <= self._heard:
+            self._unheard += 1
+            return False
+        self._heard = packet.dts
+        return True
 
     def _items(self) -> Iterator[av.VideoFrame | Packet[Stream]]:
         while self._waiting:
@@ -154,6 +169,8 @@ class FileSource:
     def _tell_what_is_missing(self, count: int, last: int) -> None:
         if self._undecodable:
             self.problems.append(f"{self._undecodable} packets could not be read and are left out")
+        if self._unheard:
+            self.problems.append(f"{self._unheard} audio packets go back in time and are left out")
         if self._converter.rescaled:
             self.problems.append(
                 f"{self._converter.rescaled} pictures had another size and were scaled to the first one's"

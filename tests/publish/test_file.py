@@ -16,7 +16,7 @@ from anonymizer.publish.file import FileSink
 from tests import videos
 
 
-def copy(source: Path, target: Path, audio: bool = False) -> None:
+def copy(source: Path, target: Path, audio: bool = False) -> list[str]:
     with FileSource(source, audio=audio) as reader:
         sink = FileSink(target, reader.video, EncoderSettings(), reader.audio)
         try:
@@ -29,6 +29,7 @@ def copy(source: Path, target: Path, audio: bool = False) -> None:
             sink.abort()
             raise
         sink.close()
+        return reader.problems
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts"])
@@ -56,6 +57,21 @@ def test_no_picture_before_zero_is_lost(tmp_path: Path, suffix: str) -> None:
     assert len(written) == 10
     steps = np.diff(np.array(written, float))
     assert np.abs(steps - 0.04).max() < 2e-3
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_goes_with_the_pictures_where_times_jump_back(tmp_path: Path, suffix: str) -> None:
+    source, target = tmp_path / "in.ts", tmp_path / f"out{suffix}"
+    source.write_bytes(videos.write(tmp_path / "once.ts", count=75, audio=True).read_bytes() * 2)
+    assert copy(source, target, audio=True) == ["1 audio packets go back in time and are left out"]
+    with av.open(str(target)) as reader:
+        packets = [packet for packet in reader.demux(reader.streams.audio[0]) if packet.dts is not None]
+        heard = [float(packet.pts * packet.time_base) for packet in packets]
+    seen = videos.times_of(target)
+    assert len(seen) == 150 and seen[-1] - seen[0] == pytest.approx(149 / 25, abs=0.05)
+    assert heard[-1] - heard[0] == pytest.approx(6, abs=0.3) and heard[-1] == pytest.approx(seen[-1], abs=0.3)
+    steps = np.diff(heard)
+    assert steps.min() > 0 and steps.max() < 0.2
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".h264"])
