@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _DRAIN = 5.0
 _WRITE_EVERY = 2.0  # seconds between two tries while the disk takes nothing
+_ANNOUNCED = "announced.json"
 _NEED_RESTART = ("rtsp", "http", "mqtt", "state_dir")
 
 
@@ -66,6 +67,7 @@ class Service:
         self.cameras: dict[str, Supervisor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._mqtt: MqttClient | None = None
+        self._announced: set[str] = set()
         self._others: list[asyncio.Task[None]] = []
         self._recording: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -112,6 +114,8 @@ class Service:
         await self.rtsp.stop()
         if self._mqtt is not None:
             self._mqtt.stop(1.0)
+            if not self._mqtt.outbox.forgetting:
+                self._remember(set(self.settings.cameras))
         self.audit.often("service stopped")
         self.audit.close()
 
@@ -292,6 +296,9 @@ class Service:
             return
         self._mqtt = MqttClient(mqtt, self._topics(), self._obey, call=loop.call_soon_threadsafe)
         self._mqtt.start()
+        self._announced = set(self._state.read(_ANNOUNCED) or ())
+        for name in self._announced - self.settings.cameras.keys():  # removed while the service was off
+            self._forget(name)
         self._announce(list(self.settings.cameras))
         home = mqtt.homeassistant
         if home.discovery and home.still_interval:
@@ -306,6 +313,7 @@ class Service:
         if self._mqtt is None:
             return
         topics, home = self._mqtt.topics, self._mqtt.settings.homeassistant
+        self._remember(self._announced.union(names))
         self._mqtt.send(topics.profile_state(self.control.profile))
         for name in names:
             self._show_rules(name)
@@ -327,11 +335,21 @@ class Service:
             gone = homeassistant.forgotten(topics, name, home.discovery_prefix)
             self._mqtt.send(*topics.forgotten(name), gone)
 
+    def _remember(self, names: set[str]) -> None:
+        """Note, for the next start, the cameras that the broker keeps something of."""
+        if names != self._announced:
+            try:
+                self._state.write(_ANNOUNCED, sorted(names))
+                self._announced = names
+            except OSError as error:
+                log.warning("%s cannot be written: %s", self._state.path / _ANNOUNCED, error.strerror)
+
     async def _send_stills(self, interval: float) -> None:
         while True:
             await asyncio.sleep(interval)
             for name in list(self.cameras):
-                picture = await self.cameras[name].still()
+                camera = self.cameras.get(name)  # a reload may have removed it meanwhile
+                picture = None if camera is None else await camera.still()
                 if picture is not None and self._mqtt is not None:
                     self._mqtt.send(self._mqtt.topics.still(name, picture))
 

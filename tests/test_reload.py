@@ -33,6 +33,10 @@ class Idle:
     async def stop(self, patience: float = 0.0) -> None:
         await asyncio.sleep(0.05)
 
+    async def still(self) -> bytes | None:
+        await asyncio.sleep(0.05)
+        return b"a still"
+
     def order(self, order: Any) -> None:
         self.orders += 1
 
@@ -41,7 +45,9 @@ class Idle:
 
 
 class Broker:
-    """What is sent, and nothing that answers."""
+    """What is sent, and nothing that answers. It reaches the broker at the end."""
+
+    reachable = True
 
     def __init__(self, settings: Any, topics: Topics, *_: Any, **__: Any) -> None:
         self.settings, self.topics, self.outbox = settings, topics, Outbox(10)
@@ -52,9 +58,12 @@ class Broker:
 
     def send(self, *messages: Message, again: bool = False) -> None:
         self.sent |= {message.topic: message.payload for message in messages}
+        for message in messages:
+            self.outbox.put(message, again)
 
     def stop(self, timeout: float) -> None:
-        pass
+        while self.reachable and (message := self.outbox.take()):
+            self.outbox.sent(message)
 
 
 class House:
@@ -73,8 +82,15 @@ class House:
             "cameras": {name: self.camera() for name in "abc"},
         }
         self.path = folder / "config.yaml"
+        self.start()
+
+    def start(self) -> None:
         self.write()
         self.service = Service(config.load(self.path), self.path)
+
+    def sent(self) -> dict[str, bytes]:
+        assert isinstance(self.service._mqtt, Broker)
+        return self.service._mqtt.sent
 
     def camera(self, **more: Any) -> dict[str, Any]:
         return {"source": {"url": "rtsp://127.0.0.1:9/none"}, "users": {"nvr": f"file:{self.password}"}, **more}
@@ -169,6 +185,40 @@ def test_a_password_that_was_changed_in_its_file_holds_after_a_reload(house: Hou
         assert {user.password for user in users} == {"new"} and len(users) == 7
 
     house.settings["cameras"]["a"]["sub"] = {"width": 320}
-    house.write()
-    house.service = Service(config.load(house.path), house.path)
+    house.start()
     house.run(scenario)
+
+
+def test_stills_go_on_when_a_camera_is_removed_meanwhile(house: House) -> None:
+    async def scenario() -> None:
+        sending = asyncio.create_task(house.service._send_stills(0.01))
+        await asyncio.sleep(0.03)  # a's is awaited
+        del house.service.cameras["b"]
+        await asyncio.sleep(0.15)
+        assert not sending.done(), sending
+        sending.cancel()
+        house.service.cameras.clear()
+
+    house.run(scenario)
+    assert "anonymizer/c/still" in house.sent()
+
+
+def test_a_camera_removed_while_the_service_was_off_is_cleared_from_the_broker(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again until the broker knows it."""
+
+    async def nothing() -> None:
+        pass
+
+    def gone(name: str) -> bool:
+        sent = house.sent()
+        return sent.get(f"anonymizer/{name}/state") == sent.get(f"homeassistant/device/anonymizer_{name}/config") == b""
+
+    house.run(nothing)
+    del house.settings["cameras"]["c"]
+    for reachable, again in ((False, True), (True, True), (True, False)):
+        monkeypatch.setattr(Broker, "reachable", reachable)
+        house.start()
+        house.run(nothing)
+        assert (gone("a"), gone("b"), gone("c")) == (False, False, again)

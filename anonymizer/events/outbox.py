@@ -23,6 +23,12 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._queue) + len(self._due)
 
+    @property
+    def forgetting(self) -> bool:
+        """Whether the broker is still to be told to forget something."""
+        with self._lock:
+            return any(not message.payload for message in self._retained.values())
+
     def put(self, message: Message, again: bool = False) -> None:
         """again: send a retained message even where it is the same as before."""
         with self._lock:
