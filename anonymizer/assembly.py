@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import cv2
 
 from anonymizer import registry, resources, settings
 from anonymizer.config import Config, FacesSettings
-from anonymizer.errors import ConfigError
+from anonymizer.errors import AnonymizerError, ConfigError
 from anonymizer.faces import doubtful
 from anonymizer.faces.detectors import Detector, load_detector
 from anonymizer.faces.doubtful import Doubtful
@@ -31,6 +32,8 @@ from anonymizer.synthesis.cast import Cast
 from anonymizer.synthesis.embedded import EmbeddedSwapper
 from anonymizer.synthesis.refiner import Refiner
 
+log = logging.getLogger(__name__)
+
 NATIVE = 1 << 16
 """Pixels: a limit of the detector's input that no picture reaches."""
 
@@ -43,6 +46,21 @@ def detectors(faces: FacesSettings) -> tuple[Detector, Detector | None]:
 
 def _detector(faces: FacesSettings, choice: str) -> Detector:
     return load_detector(registry.resolve("detector", choice), threads=faces.threads, providers=faces.providers)
+
+
+def models(config: Config) -> str:
+    """Which files are taken for the models, in words, for the log."""
+    faces = config.faces
+    chosen: tuple[tuple[registry.Role, str], ...] = (
+        ("detector", faces.detector), ("landmarks", faces.landmarks), ("face-model", config.identity.model),
+    )  # fmt: skip
+    told = []
+    for role, choice in chosen:
+        try:
+            told.append(f"{role} {registry.resolve(role, choice)}")
+        except AnonymizerError as error:
+            told.append(f"{role} none ({error})")
+    return ", ".join(told)
 
 
 def rules(name: str) -> RuleSet:
@@ -111,6 +129,7 @@ def pipeline(
     # OpenCV's own threads wait by spinning: on pictures the size of faces they cost half as much again and save no time
     cv2.setNumThreads(1)
     faces = config.faces
+    log.info("models: %s", models(config))
     first, second = detectors(faces)
     schedule = ScheduleSettings(size=faces.size, first_size=max(faces.size, ScheduleSettings.first_size))
     # What is covered beyond the face is the policy's to say: the tracker adds only what it does not know.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from pathlib import Path
 
-from anonymizer import config, schema
+from anonymizer import assembly, config, schema
 from anonymizer.config import Config
 from anonymizer.service import Service
 
@@ -26,9 +27,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _run(given: argparse.Namespace) -> int:
+    loaded = config.load(given.config)
+    print(f"models: {assembly.models(loaded)}", file=sys.stderr, flush=True)  # at every start, however little is logged
+
     async def serve() -> None:
-        service = Service(config.load(given.config), given.config)
-        await service.run()
+        await Service(loaded, given.config).run()
 
     asyncio.run(serve())
     return 0

@@ -18,6 +18,13 @@ def default_path() -> Path:
     return Path(home) / "anonymizer"
 
 
+def keep_owner(path: Path) -> None:
+    """Give what root has made to the owner of the folder it lies in: the service could not go on with it else."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 _SIGNS = ("audit.jsonl", "signing.key", "catalogue.sqlite")
 """Every state folder has one of these soon after it is made."""
 
@@ -63,6 +70,7 @@ class StateDir:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
+                keep_owner(part)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -27,7 +27,7 @@ from anonymizer.record import holds, label, mp4, retention
 from anonymizer.record.audit import AuditFile
 from anonymizer.record.catalogue import Catalogue, File
 from anonymizer.record.mp4 import CLOCK, Part
-from anonymizer.statedir import StateDir
+from anonymizer.statedir import StateDir, keep_owner
 
 ERASED, BEGUN, ABANDONED = "erased", "erasure begun", "erasure abandoned"
 OUTSIDE = (
@@ -201,11 +201,13 @@ def _swap(
     for number, one in enumerate(planned["new"], 1):
         source = Path(planned["place"]) / one["path"]
         target = Path(old.path).with_name(f"{Path(old.path).stem}-{old.sha256[:6]}-{number}.mp4")
-        if target.exists() and work.digest(target) == one["sha256"]:
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        catalogue.add(_file({**one, "path": str(target)}))  # before it has its name: no recorder takes it for a stray
-        work.place(source, target)
+        if not (target.exists() and work.digest(target) == one["sha256"]):
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            catalogue.add(
+                _file({**one, "path": str(target)})
+            )  # before it has its name: no recorder takes it for a stray
+            work.place(source, target)
+        keep_owner(target)
 
 
 def _certificate(

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from anonymizer.errors import AnonymizerError, ConfigError
 from anonymizer.record import chain, keys
 from anonymizer.record.chain import Broken, Entry, Head, Report
-from anonymizer.statedir import StateDir
+from anonymizer.statedir import StateDir, keep_owner
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class AuditFile:
     def _locked(self) -> Iterator[BinaryIO]:
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "r+b") as file:
+            keep_owner(self.path)
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file
 

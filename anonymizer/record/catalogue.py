@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anonymizer.errors import AnonymizerError
+from anonymizer.statedir import keep_owner
 
 FILE = "catalogue.sqlite"
 Kind = Literal["segment", "fragment"]
@@ -108,6 +109,7 @@ class Catalogue:
         db = sqlite3.connect(self.path, timeout=timeout, isolation_level=None)
         try:
             self.path.chmod(0o600)
+            keep_owner(self.path)  # SQLite gives its other files to the same owner
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             db.executescript(_SCHEMA)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from anonymizer.errors import ConfigError
-from anonymizer.statedir import StateDir
+from anonymizer.statedir import StateDir, keep_owner
 
 _FILE, _LOCK = "holds.json", "retention.lock"
 
@@ -67,6 +67,7 @@ def _write(state: StateDir, holds: list[Hold]) -> None:
 def locked(state: StateDir) -> Iterator[None]:
     """Nothing is deleted while a hold is placed, and the other way round."""
     with os.fdopen(os.open(_path(state), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as file:
+        keep_owner(_path(state))
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
