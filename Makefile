@@ -53,10 +53,13 @@ train-small: setup
 	$(BIN)/pip install -q --disable-pip-version-check "torch==2.13.0" "onnx>=1.17" "onnxscript>=0.3" "scipy>=1.14"
 	$(BIN)/python -m models.training
 
-# Resolves for amd64 and arm64, Python 3.11 and newer.
+# Resolve for amd64 and arm64, Python 3.11 and newer; the second one, for images, without what only development needs.
 lock:
 	uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header -o requirements.lock
+	uv pip compile -q pyproject.toml --group build --extra calendars --extra c2pa --extra timestamp \
+		--constraint requirements.lock --universal --generate-hashes --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header -o deploy/requirements.lock
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .bench .evaluate

@@ -60,3 +60,14 @@ def test_an_installed_wheel_finds_its_models(wheel: Path, tmp_path: Path) -> Non
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def pins(path: Path) -> set[str]:
+    return {line.removesuffix(" \\") for line in path.read_text().splitlines() if line[:1].isalnum()}
+
+
+def test_images_hold_the_versions_that_are_tested_and_nothing_of_development() -> None:
+    image = pins(ROOT / "deploy" / "requirements.lock")
+    assert image < pins(ROOT / "requirements.lock")
+    names = {pin.partition("==")[0] for pin in image}
+    assert {"av", "onnxruntime", "cryptography"} <= names and not {"pytest", "mypy", "playwright", "onnx"} & names
