@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from anonymizer import assembly, registry
 from anonymizer.config import Config
@@ -24,3 +26,23 @@ def test_the_log_says_which_models_are_taken(tmp_path: Path, monkeypatch: pytest
     assert "detector " + str(ROOT / "models" / "face_detector.onnx") in assembly.models(Config())
     registry.find("yunet_n").path.write_bytes(b"")
     assert f"detector {tmp_path}" in assembly.models(Config())
+
+
+def test_nothing_that_must_last_lies_in_a_folder_that_goes() -> None:
+    claim, deployment = (find(DEPLOY / "kubernetes.yaml", kind) for kind in ("PersistentVolumeClaim", "Deployment"))
+    volumes = {one["name"]: one for one in deployment["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (frigate,) = yaml.safe_load_all((DEPLOY / "frigate" / "compose.yaml").read_text())
+    assert "frigate:/config" in frigate["services"]["frigate"]["volumes"] and "frigate" in frigate["volumes"]
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "frigate/compose.yaml"])
+def test_the_image_is_built_from_this_repository(file: str) -> None:
+    build = yaml.safe_load((DEPLOY / file).read_text())["services"]["anonymizer"]["build"]
+    assert ((DEPLOY / file).parent / build["context"] / build["dockerfile"]).resolve() == DEPLOY / "Dockerfile"
+
+
+def find(path: Path, kind: str) -> Any:
+    """The one object of a kind in a Kubernetes file."""
+    (found,) = (one for one in yaml.safe_load_all(path.read_text()) if one["kind"] == kind)
+    return found
