@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from anonymizer import policy
+from anonymizer import config, policy
 from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
+from tests.conftest import ROOT
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def example(begins: str) -> str:
@@ -39,3 +40,11 @@ def test_nobody_is_shown_at_the_till_after_hours(when: str, action: str) -> None
     )
     verdict = CameraRules(rules, "shop").decide([face], Picture("shop", time, 1920, 1080))
     assert str(verdict.faces[0].action) == action
+
+
+@pytest.mark.parametrize("file", ["README.md", "deploy/frigate/anonymizer.yaml"])
+def test_home_assistant_finds_the_cameras(tmp_path: Path, file: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(example("rules:") if file == "README.md" else (ROOT / file).read_text())
+    mqtt = config.load(path).mqtt
+    assert mqtt is not None and mqtt.homeassistant.discovery
