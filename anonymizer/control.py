@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +15,7 @@ from anonymizer.events.topics import Command, SetEnabled, SetMethod, SetPrivacy,
 from anonymizer.policy import Action, RuleSet, overlay
 from anonymizer.policy.envelope import Nonces, Refused, is_sealed, unseal
 from anonymizer.policy.overlay import Change, Overlay
+from anonymizer.record import chain
 from anonymizer.statedir import StateDir
 
 log = logging.getLogger(__name__)
@@ -203,6 +202,6 @@ def _change(command: SetPrivacy | SetEnabled | SetMethod | SetRules) -> Change:
 
 def _public_key(text: str) -> Ed25519PublicKey:
     try:
-        return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError) as error:
+        return chain.public_key(text)
+    except ValueError as error:
         raise ConfigError("mqtt.relax_key must be an Ed25519 public key: 32 bytes in base64") from error

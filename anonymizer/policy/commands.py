@@ -11,6 +11,7 @@ from pathlib import Path
 from anonymizer import schema, settings
 from anonymizer.errors import ConfigError
 from anonymizer.policy import rules as rulefile
+from anonymizer.policy import sign_command
 from anonymizer.policy.compare import laxer
 from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
 from anonymizer.policy.explain import explain, remarks
@@ -56,6 +57,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     one.add_argument("a", type=Path, metavar="A")
     one.add_argument("b", type=Path, metavar="B")
     one.set_defaults(command=_compare)
+    sign_command.register(commands)
 
 
 def read(path: Path, today: datetime.date | None = None) -> RuleSet:

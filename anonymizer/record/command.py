@@ -60,10 +60,14 @@ def _register_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         one = kinds.add_parser(kind, help=told)
         at_state(one)
         one.set_defaults(command=_create, kind=kind)
-    officer = kinds.add_parser("officer", help="on the officer's machine: opens what is sealed to its public key")
-    officer.add_argument("file", type=Path, metavar="FILE")
-    at_state(officer)
-    officer.set_defaults(command=_create_officer)
+    for kind, told in (
+        ("officer", "opens what is sealed to its public key"),
+        ("relax", "signs what `anonymizer rules sign` sends over MQTT"),
+    ):
+        one = kinds.add_parser(kind, help=f"on the officer's machine: {told}")
+        one.add_argument("file", type=Path, metavar="FILE")
+        at_state(one)
+        one.set_defaults(command=_create_officer if kind == "officer" else _create_relax)
     vault = kinds.add_parser("vault", help="on an officer's machine: a key in shares, any K of which open originals")
     vault.add_argument("--threshold", type=int, required=True, metavar="K")
     vault.add_argument("--officer", action="append", required=True, metavar="AGE1…", help="public key; once for each")
@@ -197,6 +201,11 @@ def _create(given: argparse.Namespace) -> int:
 def _create_officer(given: argparse.Namespace) -> int:
     public = keys.create_officer(given.file, given.state or default_path())
     print(f"public key, for record.vault.recipients or a share: {public}")
+    return 0
+
+
+def _create_relax(given: argparse.Namespace) -> int:
+    print(f"public key, for mqtt.relax_key: {keys.create_relax(given.file, given.state or default_path())}")
     return 0
 
 

@@ -98,12 +98,24 @@ def create_bank(state: StateDir, *, replace: bool = False) -> Path:
 def create_officer(path: Path, state: Path) -> str:
     """An officer's age identity in a new file, as age-keygen writes it; its public key. state: the service's folder.
     ConfigError where the file is there, or would lie with the service."""
-    if path.resolve().is_relative_to(state.resolve()):
-        raise ConfigError(f"{path} lies in the service's state folder; an officer's key must be out of its reach")
+    _out_of_reach(path, state)
     identity = Identity.generate()
     public = str(identity.to_public())
     _create(path, f"# created: {_now()}\n# public key: {public}\n{identity}\n".encode())
     return public
+
+
+def create_relax(path: Path, state: Path) -> str:
+    """The key that signs relaxations over MQTT, in a new PEM file; its public half. state, ConfigError: as above."""
+    _out_of_reach(path, state)
+    key = Ed25519PrivateKey.generate()
+    _create(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return chain.public_text(key)
+
+
+def _out_of_reach(path: Path, state: Path) -> None:
+    if path.resolve().is_relative_to(state.resolve()):
+        raise ConfigError(f"{path} lies in the service's state folder; an officer's key must be out of its reach")
 
 
 def create_vault(folder: Path, officers: Sequence[str], threshold: int) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from anonymizer.errors import ConfigError
-from anonymizer.policy import RuleSet, commands, load
+from anonymizer.policy import RuleSet, commands, envelope, load
+from anonymizer.policy.envelope import Nonces, Refused
+from anonymizer.record import chain, keys
 
 TEXT = """\
 timezone: Europe/Berlin
@@ -146,3 +149,37 @@ def test_calendars_lie_beside_the_file(rules: Path) -> None:
         run("check", rules)
     (rules.parent / "days.ics").write_text("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nEND:VCALENDAR\r\n")
     assert run("check", rules) == 0
+
+
+def test_an_officer_signs_what_the_service_obeys_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, text, topic = tmp_path / "relax.pem", tmp_path / "rules.yaml", "anonymizer/gate/rules/set"
+    public = chain.public_key(keys.create_relax(key, tmp_path / "state"))
+    text.write_text("default: blur  # überall\n")
+    assert run("sign", topic, f"@{text}", "--key", key, "--minutes", "60") == 0
+    sealed = capsys.readouterr().out.strip().encode()
+    payload, used = envelope.unseal(sealed, public, topic, Nonces(), time.time())
+    assert payload == text.read_bytes()
+    with pytest.raises(Refused, match="used before"):
+        envelope.unseal(sealed, public, topic, used, time.time())
+    assert run("sign", topic, "OFF", "--key", key) == 0
+    later = capsys.readouterr().out.strip().encode()
+    with pytest.raises(Refused, match="expired"):
+        envelope.unseal(later, public, topic, used, time.time() + 301)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["@absent.yaml", "--key", "relax.pem"], "cannot be read"),
+        (["OFF", "--key", "absent.pem"], "keys create relax"),
+        (["OFF", "--key", "relax.pem", "--minutes", "61"], "at most 60"),
+        (["OFF", "--key", "relax.pem", "--minutes", "nan"], "at most 60"),
+    ],
+)
+def test_what_cannot_be_signed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys.create_relax(tmp_path / "relax.pem", tmp_path / "state")
+    with pytest.raises(ConfigError, match=why):
+        run("sign", "anonymizer/gate/privacy/set", *words)

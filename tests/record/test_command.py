@@ -86,8 +86,10 @@ def test_keys_audit_and_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_an_officers_key_may_not_lie_with_the_service(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="out of its reach"):
-        call("keys", "create", "officer", tmp_path / "officer.key", "--state", tmp_path)
+    for kind in ("officer", "relax"):
+        with pytest.raises(ConfigError, match="out of its reach"):
+            call("keys", "create", kind, tmp_path / "officer.key", "--state", tmp_path)
+        assert call("keys", "create", kind, tmp_path / kind, "--state", tmp_path / "state") == 0
 
 
 def test_recordings_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
