@@ -57,7 +57,10 @@ def planes_of(frame: av.VideoFrame) -> Planes:
 
 
 class Converter:
-    """Brings decoded frames to 8-bit 4:2:0 with even sides, with keep_size all of the first one's. One a thread."""
+    """Brings decoded frames to 8-bit 4:2:0 with even sides, with keep_size all of the first one's. One a thread.
+
+    Where a side is odd, the last row or column is there twice. rescaled: how many had another size than the first.
+    """
 
     def __init__(self, keep_size: bool = True) -> None:
         self._keep_size = keep_size
@@ -67,19 +70,34 @@ class Converter:
 
     def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame itself where nothing has to change."""
+        size, fast = (frame.width, frame.height), frame.format.name in FAST_FORMATS
         if self._size is None or not self._keep_size:
-            self._size = frame.width + frame.width % 2, frame.height + frame.height % 2
-        width, height = self._size
-        same_size = (frame.width, frame.height) == self._size
-        if same_size and frame.format.name in FAST_FORMATS:
+            self._size = size
+        even = self._size[0] + self._size[0] % 2, self._size[1] + self._size[1] % 2
+        if size == even and fast:
             return frame
-        if not same_size:
-            self.rescaled += 1
-        full = frame.color_range == _FULL_RANGE or frame.format.name.startswith(("yuvj", "rgb", "bgr", "gbr", "gray"))
-        target = "yuvj420p" if full else "yuv420p"
-        converted = self._reformatter.reformat(frame, width, height, target)
+        own = size == self._size
+        self.rescaled += not own
+        converted = frame
+        if not own or not fast:
+            full_range = frame.format.name.startswith(("yuvj", "rgb", "bgr", "gbr", "gray"))
+            target = "yuvj420p" if full_range or frame.color_range == _FULL_RANGE else "yuv420p"
+            converted = self._reformatter.reformat(frame, *(size if own else even), target)
+        if own and size != even:
+            converted = _padded(converted, *even)
         converted.pts, converted.time_base = frame.pts, frame.time_base
         return converted
+
+
+def _padded(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A copy of an 8-bit 4:2:0 frame with its last row and column repeated up to width and height."""
+    padded = av.VideoFrame(width, height, frame.format.name)
+    padded.color_range = frame.color_range
+    old, new = planes_of(frame), planes_of(padded)
+    for target, source in ((new.y, old.y), (new.u, old.u), (new.v, old.v)):
+        rows, columns = target.shape[0] - source.shape[0], target.shape[1] - source.shape[1]
+        target[:] = np.pad(source, ((0, rows), (0, columns)), "edge")
+    return padded
 
 
 class Picture:

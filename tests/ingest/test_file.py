@@ -11,6 +11,7 @@ import pytest
 from anonymizer.errors import SourceError
 from anonymizer.frame import Frame
 from anonymizer.ingest.file import FileSource
+from anonymizer.ingest.picture import planes_of
 from tests import videos
 
 
@@ -102,10 +103,25 @@ def luma_of(gray: np.ndarray) -> np.ndarray:
     return np.rint(gray.astype(float) * 219 / 255 + 16).astype(int)
 
 
-def test_odd_sizes_become_even(tmp_path: Path) -> None:
-    path = videos.write(tmp_path / "v.mkv", codec="mjpeg", pix_fmt="yuvj420p", size=(191, 143), count=3)
-    frames, _ = read(path)
-    assert (frames[0].planes.width, frames[0].planes.height) == (192, 144)
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("ffv1", "yuv420p"), ("mjpeg", "yuvj420p"), ("ffv1", "yuv444p")])
+def test_odd_sizes_become_even_and_pictures_stay_as_they_are(tmp_path: Path, codec: str, pix_fmt: str) -> None:
+    path = videos.write(tmp_path / "v.mkv", codec=codec, pix_fmt=pix_fmt, size=(191, 143), count=3)
+    with av.open(str(path)) as plain:
+        expected = [planes_of(frame).y.copy() for frame in plain.decode(video=0)]
+    with FileSource(path) as source:
+        for item, luma in zip(source, expected, strict=True):
+            assert isinstance(item, Frame) and item.planes.y.shape == (144, 192)
+            assert item.planes.u.shape == item.planes.v.shape == (72, 96)
+            assert (item.planes.y == np.pad(luma, ((0, 1), (0, 1)), "edge")).all()
+    assert not source.problems
+
+
+def test_pictures_of_another_size_are_scaled_and_told(tmp_path: Path) -> None:
+    parts = [videos.write(tmp_path / f"{n}.h264", size=size, count=5) for n, size in enumerate([(190, 142), (96, 72)])]
+    (tmp_path / "v.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames, problems = read(tmp_path / "v.h264")
+    assert {frame.planes.y.shape for frame in frames} == {(142, 190)}
+    assert problems == ["5 pictures had another size and were scaled to the first one's"]
 
 
 @pytest.mark.parametrize("name", ["v.mkv", "v.mp4"])
