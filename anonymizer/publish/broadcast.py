@@ -54,8 +54,8 @@ class Track:
 
     REPORT_INTERVAL = 5.0
 
-    def __init__(self, payload: PayloadType, size: int, cname: str) -> None:
-        self.packer = Packer(payload.number, secrets.randbits(32), secrets.randbits(16), size)
+    def __init__(self, payload: PayloadType, size: int, cname: str, channels: int = 1) -> None:
+        self.packer = Packer(payload.number, secrets.randbits(32), secrets.randbits(16), size, channels)
         self.timeline = Timeline(payload.rate, secrets.randbits(31))
         self.report_due = float("-inf")
         self._cname = cname
@@ -102,7 +102,7 @@ class Broadcast:
         if self._format is None or self._format.codec is not video.codec:
             self.tracks[VIDEO] = Track(video_payload(video), self._size, self._cname)
             if audio is not None and AUDIO not in self.tracks:
-                self.tracks[AUDIO] = Track(audio_payload(audio), self._size, self._cname)
+                self.tracks[AUDIO] = Track(audio_payload(audio), self._size, self._cname, audio.channels)
         self._format = video
         return video
 

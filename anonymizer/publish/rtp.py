@@ -87,13 +87,15 @@ class Packer:
     """Numbers and stamps the packets of one track.
 
     ssrc, sequence: start values, random in service (RFC 3550 5.1). size: largest RTP packet in bytes, header included.
+    channels: of G.711, a byte each in every tick.
     """
 
-    def __init__(self, payload_type: int, ssrc: int, sequence: int, size: int) -> None:
+    def __init__(self, payload_type: int, ssrc: int, sequence: int, size: int, channels: int = 1) -> None:
         self.payload_type = payload_type
         self.ssrc = ssrc
         self.sequence = sequence & 0xFFFF
         self.size = size
+        self.channels = channels
         self.packets = 0
         """Packets made so far."""
         self.octets = 0
@@ -101,14 +103,18 @@ class Packer:
 
     def pack(self, unit: AccessUnit, timestamp: int) -> list[bytes]:
         """The RTP packets of one access unit; timestamp in ticks of the track's clock, taken modulo 2^32."""
-        parts = payloads(unit, self.size - HEADER.size)
+        sampled = unit.codec in (Codec.PCMU, Codec.PCMA)
+        room = self.size - HEADER.size
+        parts = payloads(unit, room // self.channels * self.channels if sampled else room)
         last = len(parts) - 1
         out = []
         for index, part in enumerate(parts):
             # Audio marks the first packet of a talk spurt only (RFC 3551 4.1); AAC and video mark the last fragment.
-            marked = index == last and unit.codec not in (Codec.PCMU, Codec.PCMA)
+            marked = index == last and not sampled
             kind = self.payload_type | (_MARKER if marked else 0)
             out.append(HEADER.pack(_VERSION, kind, self.sequence, timestamp & 0xFFFFFFFF, self.ssrc) + part)
+            if sampled:  # each part stands alone; of the other codecs all have the unit's time
+                timestamp += len(part) // self.channels
             self.sequence = self.sequence + 1 & 0xFFFF
             self.octets += len(part)
         self.packets += len(parts)

@@ -86,6 +86,15 @@ def test_packets_are_numbered_stamped_and_the_last_is_marked():
     assert packer.octets == sum(len(packet) - 12 for packet in packets)
 
 
+@pytest.mark.parametrize(
+    ("channels", "sizes", "times"), [(1, [88, 88, 24], [7, 95, 183]), (3, [87, 87, 26], [7, 36, 65])]
+)
+def test_each_part_of_g711_has_its_own_time(channels, sizes, times):
+    packets = Packer(0, 1, 1, 100, channels).pack(unit(Codec.PCMU, b"\xff" * 200), 7)
+    assert [len(packet) - 12 for packet in packets] == sizes
+    assert [int.from_bytes(packet[4:8], "big") for packet in packets] == times
+
+
 def test_g711_is_not_marked():
     (packet,) = Packer(0, 1, 1, 1400).pack(unit(Codec.PCMU, b"\xff" * 160), 0)
     assert packet[1] == 0 and packet[12:] == b"\xff" * 160
