@@ -10,13 +10,12 @@ import av
 
 from anonymizer.assembly import detectors
 from anonymizer.config import FacesSettings
-from anonymizer.errors import ConfigError
 from anonymizer.frame import Planes
 from anonymizer.ingest.camera import SourceSettings
 from anonymizer.ingest.picture import planes_of
 from anonymizer.ingest.probe import probe
 from anonymizer.publish.live import LiveEncoder, LiveSettings
-from anonymizer.settings import Secret, Wrong
+from anonymizer.settings import Secret
 
 _LOOKS = 6.5  # a second: how often the whole picture is looked at
 
@@ -35,10 +34,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _probe(given: argparse.Namespace) -> int:
     password = Secret(given.password) if given.password else None
-    try:
-        source = SourceSettings(url=Secret(given.url), user=given.user, password=password, transport=given.transport)
-    except Wrong as error:
-        raise ConfigError(str(error)) from None
+    source = SourceSettings.given(url=Secret(given.url), user=given.user, password=password, transport=given.transport)
     found = probe(source, given.seconds)
     keys = f"{found.key_distance:.1f} s apart" if found.key_distance else "only one seen"
     print(f"{source.shown()}")

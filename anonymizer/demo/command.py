@@ -48,7 +48,7 @@ def _run(given: argparse.Namespace) -> int:
             if not ours.poll(60):
                 raise SourceError("the synthetic camera did not start within a minute")
             source = f"rtsp://127.0.0.1:{ours.recv()}/street"
-        settings = SourceSettings(url=Secret(source))
+        settings = SourceSettings.given(url=Secret(source))
         sender, pictures = context.Pipe()
         start(before.main, settings, sender)
         sender.close()  # so that the other end notices when the child is gone

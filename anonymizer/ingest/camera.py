@@ -78,6 +78,14 @@ class SourceSettings:
                     "url",
                 )
 
+    @classmethod
+    def given(cls, **said: Any) -> SourceSettings:
+        """From a command line: ConfigError where the file would be refused."""
+        try:
+            return cls(**said)
+        except Wrong as error:
+            raise ConfigError(str(error)) from None
+
     def address(self) -> str:
         """The address with user and password, for the demuxer only: never to be logged."""
         url = self.url.reveal()

@@ -46,9 +46,10 @@ def test_the_command_prints_no_password(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert "rtsp://127.0.0.1:9 cannot be reached" in said.err
     assert "secret" not in said.err and "abc" not in said.err
-    assert cli.main(["camera", "probe", "rtsp://viewer:secret#1@127.0.0.1:9/x"]) == 2
-    said = capsys.readouterr()
-    assert "write %23 for #" in said.err and "secret" not in said.err
+    for command in (["camera", "probe"], ["demo", "--source"]):
+        assert cli.main([*command, "rtsp://viewer:secret#1@127.0.0.1:9/x"]) == 2
+        said = capsys.readouterr()
+        assert "write %23 for #" in said.err and "secret" not in said.err
 
 
 @pytest.mark.parametrize(
