@@ -62,6 +62,7 @@ class Work:
     audio: bool = False
     copy: bool = False
     reports: Path | None = None
+    camera: str = ""
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ def _work(job: _Job, pipe: connection.Connection) -> None:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
         summary = redact(
-            job.source, job.target, work.config, work.rules,
+            job.source, job.target, work.config, work.rules, camera=work.camera,
             report=job.report, audio=work.audio, copy=work.copy, parallel=job.parallel, progress=progress,
         )  # fmt: skip
         code, message = (PARTIAL, "; ".join(summary.problems)) if summary.problems else (0, "")
@@ -394,6 +395,7 @@ def _fingerprint(work: Work) -> str:
         "rules": settings.plain(work.rules),
         "audio": work.audio,
         "copy": work.copy,
+        "camera": work.camera,
         "models": [_sha256(path) for path in models],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

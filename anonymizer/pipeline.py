@@ -63,6 +63,8 @@ class Pipeline:
         self._smoother = Smoother()
         self._rests: dict[int, float] = {}
         """Tracks that the landmark net does not see before that time."""
+        self._doubts: set[str] = set()
+        """What has been said of the rules: it holds of every frame, and is said once."""
         self.seconds = {"detect and track": 0.0, "landmarks": 0.0, "decide": 0.0, "paint": 0.0}
 
     def push(self, frame: Frame) -> list[Frame]:
@@ -126,8 +128,9 @@ class Pipeline:
         if self.recognition is not None:
             self.recognition.look(frame, self.policy)
         verdict = self.policy.decide(frame)
-        for doubt in verdict.doubts:
+        for doubt in set(verdict.doubts) - self._doubts:
             log.warning("rules could not be applied, and the default was: %s", doubt)
+            self._doubts.add(doubt)
         decided = perf_counter()
         if verdict.whole:
             _cover_whole(frame)

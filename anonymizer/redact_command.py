@@ -33,6 +33,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--report", type=Path, metavar="FILE", help="write what was done to each face, as JSON; a folder for a folder"
     )
     command.add_argument("--method", choices=_METHODS, help="what happens to every face, instead of what the rules say")
+    command.add_argument(
+        "--camera", default="", metavar="NAME", help="whose zones, masks and rules apply (default: each file's stem)"
+    )
     command.add_argument("--preset", choices=get_args(Preset), help="of x264")
     command.add_argument("--crf", type=int, help="quality, 0 to 51; smaller is better and larger")
     command.add_argument(
@@ -69,22 +72,37 @@ def _run(given: argparse.Namespace) -> int:
         rules = RuleSet(default=Treatment(action=Action[given.method.upper()]))
     else:
         rules = assembly.rules(settings.rules)
+    _warn_of_cameras(given, rules)
     copy = given.copy_clean_gops
     audio = given.audio == "copy"
     with _Bars(shown=not given.json and sys.stderr.isatty()) as bars:
         if given.source.is_dir():
-            work = Work(settings, rules, audio, copy, given.report)
+            work = Work(settings, rules, audio, copy, given.report, given.camera)
             outcomes = redact_folder(given.source, given.target, work, jobs=given.jobs, watcher=bars)
         else:
             name = given.source.name
             summary = redact(
-                given.source, given.target, settings, rules, report=given.report, audio=audio, copy=copy,
+                given.source, given.target, settings, rules, camera=given.camera, report=given.report, audio=audio,
+                copy=copy,
                 progress=lambda done, total: bars.progress(name, done, total),
             )  # fmt: skip
     if given.source.is_dir():
         return _tell_folder(given, outcomes)
     _tell(given, summary)
     return PARTIAL if summary.problems else 0
+
+
+def _warn_of_cameras(given: argparse.Namespace, rules: RuleSet) -> None:
+    """Zones, masks and rules of cameras that are none here never apply, and nothing else would tell."""
+    files = given.source.rglob("*") if given.source.is_dir() else [given.source]
+    names = {given.camera} if given.camera else {file.stem for file in files}
+    if rules.cameras and names.isdisjoint(rules.cameras):
+        cameras = ", ".join(sorted(rules.cameras))
+        print(
+            f"anonymizer: warning: the rules have zones, masks or conditions for {cameras}, and none of them applies: "
+            "say with --camera which camera this is",
+            file=sys.stderr,
+        )
 
 
 def _settings(given: argparse.Namespace) -> config.Config:

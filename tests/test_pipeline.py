@@ -12,7 +12,8 @@ from anonymizer.faces.landmarks import Landmarks
 from anonymizer.faces.topology import COUNT
 from anonymizer.frame import Face, Frame, Planes
 from anonymizer.pipeline import Pipeline
-from anonymizer.policy import Action
+from anonymizer.policy import Action, Policy
+from anonymizer.policy.decision import Verdict
 from anonymizer.policy.rules import Area
 from anonymizer.synthesis.cover import BLANK
 from tests import stages
@@ -211,3 +212,15 @@ def test_in_overload_faces_are_covered_instead_of_replaced() -> None:
     out = through(line, 20)
     assert not leaks(out)
     assert {face.method for frame in out for face in frame.faces} == {"solid"}
+
+
+def test_a_doubt_about_the_rules_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Doubting(Policy):
+        def decide(self, frame: Frame) -> Verdict:
+            return replace(super().decide(frame), doubts=("the time is not known", "face 1: why"))
+
+    line = stages.pipeline(stages.SquareDetector())
+    line.policy = Doubting(stages.rules(Action.SOLID), "gate")
+    assert len(through(line)) == 60
+    told = sorted(record.getMessage().rpartition("was: ")[2] for record in caplog.records)
+    assert told == ["face 1: why", "the time is not known"]

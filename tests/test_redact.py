@@ -258,3 +258,31 @@ def test_an_interrupted_run_leaves_no_file_under_the_outputs_name(tmp_path: Path
     if number is signal.SIGINT:
         assert "Traceback" not in error
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
+
+
+RULES = """
+masks: {reflection: {camera: front, polygon: [[0, 0], [1, 0], [1, 1], [0, 1]]}}
+zones: {cabin: {camera: cabin, polygon: [[0, 0], [1, 0], [1, 1]]}}
+rules: [{name: own cabin, when: {zone: cabin}, then: solid}]
+"""
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_which_camera_a_file_is_of_can_be_said(
+    tmp_path: Path, folder: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    (tmp_path / "config.yaml").write_text(f"rules: {tmp_path}/rules.yaml\n")
+    source = tmp_path / "in" / "clip1.mp4"
+    source.parent.mkdir()
+    videos.write(source, count=3)
+    given, out = (source.parent, tmp_path / "out") if folder else (source, tmp_path / "out.mp4")
+    written = out / source.name if folder else out
+    assert run("redact", given, out, "--config", tmp_path / "config.yaml") == 0
+    told = capsys.readouterr().err
+    assert told.count("warning") == 1 and "cabin, front" in told and "--camera" in told
+    open_ = luma(written)
+    assert run("redact", given, out, "--config", tmp_path / "config.yaml", "--camera", "front") == 0
+    assert not capsys.readouterr().err
+    assert all(np.ptp(picture) < 8 for picture in luma(written)), "the mask covers all of it"
+    assert any(np.ptp(picture) > 8 for picture in open_)

@@ -265,6 +265,12 @@ class RuleSet:
             str(treatment.identity) == "enrolled" for treatment in (self.default, *(rule.then for rule in self.rules))
         )
 
+    @property
+    def cameras(self) -> frozenset[str]:
+        """Those that zones, masks and rules name."""
+        named = [area.camera for area in (*self.zones.values(), *self.masks.values())]
+        return frozenset[str]().union(*named, *(rule.when.camera for rule in self.rules))
+
     def timetables(self) -> dict[str, Timetable]:
         """The schedules by name, ready to be asked."""
         zone = zoneinfo.ZoneInfo(self.timezone)
