@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from anonymizer import assembly, config
 from anonymizer.archive import PARTIAL, Outcome, Watcher, Work, redact_folder
 from anonymizer.errors import ConfigError
+from anonymizer.faces.look import LookSettings
 from anonymizer.policy import Action, RuleSet, Treatment
-from anonymizer.publish.encoder import Preset
+from anonymizer.publish.encoder import EncoderSettings, Preset
 from anonymizer.redact import Summary, redact
+from anonymizer.settings import number
 
 _METHODS = ("replace", "solid", "pixelate", "blur")
 
@@ -37,7 +39,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--camera", default="", metavar="NAME", help="whose zones, masks and rules apply (default: each file's stem)"
     )
     command.add_argument("--preset", choices=get_args(Preset), help="of x264")
-    command.add_argument("--crf", type=int, help="quality, 0 to 51; smaller is better and larger")
+    command.add_argument(
+        "--crf", type=number(EncoderSettings, "crf"), help="quality, 0 to 51; smaller is better and larger"
+    )
     command.add_argument(
         "--thorough",
         action="store_true",
@@ -51,7 +55,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     command.add_argument(
         "--look-size",
-        type=int,
+        type=number(LookSettings, "size"),
         metavar="PIXELS",
         help="with --copy-clean-gops: longer side of what the detector sees of every frame; 0 for the frame's own size "
         "(default: faces.look.size of the settings, 960)",
@@ -65,8 +69,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _run(given: argparse.Namespace) -> int:
-    if (given.look_size or 0) < 0 or (given.jobs is not None and given.jobs < 1):
-        raise ConfigError("--look-size must not be negative, and --jobs must be at least 1")
+    if given.jobs is not None and given.jobs < 1:
+        raise ConfigError("--jobs must be at least 1")
     settings = _settings(given)
     if given.method:
         rules = RuleSet(default=Treatment(action=Action[given.method.upper()]))

@@ -22,6 +22,7 @@ case), another such class, ``tuple[T, ...]``, ``tuple[A, B]``, ``dict[str, T]``,
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import datetime
 import difflib
@@ -37,7 +38,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from anonymizer.errors import ConfigError
-from anonymizer.yamlfile import InvalidFile, Node, Problem
+from anonymizer.yamlfile import InvalidFile, Mark, Node, Problem
 
 T = TypeVar("T")
 
@@ -182,6 +183,21 @@ def build(cls: type[T], node: Node) -> T:
     if builder.problems:
         raise InvalidFile(builder.problems)
     return typing.cast(T, value)
+
+
+def number(cls: type, name: str) -> Callable[[str], int]:
+    """For argparse: the type of an option that stands for a setting, with the same limits."""
+    (said,) = (d for d in declared(cls) if d.name == name)
+
+    def parse(text: str) -> int:
+        builder = _Builder()
+        value = builder.field(said, Node(int(text), Mark("", 1, 1)))
+        if builder.problems:
+            raise argparse.ArgumentTypeError(builder.problems[0].message)
+        return typing.cast(int, value)
+
+    parse.__name__ = "number"  # argparse names it where there is none
+    return parse
 
 
 def hint(word: str, known: typing.Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import jsonschema
 import pytest
 
-from anonymizer import settings, yamlfile
+from anonymizer import cli, settings, yamlfile
 from anonymizer.errors import ConfigError
 from anonymizer.schema import example, json_schema
 from anonymizer.settings import Secret, Wrong, build, setting
@@ -244,3 +244,27 @@ def test_hint() -> None:
     assert settings.hint("time-zone", ["timezone", "rules"]) == " Did you mean 'timezone'?"
     assert settings.hint("xyz", ["timezone", "rules"]) == " Known: timezone, rules."
     assert yamlfile.parse("a", "f").kind == "text"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("redact", "a.mp4", "b.mp4", "--crf", "-7"),
+        ("redact", "a.mp4", "b.mp4", "--crf", "52"),
+        ("redact", "a.mp4", "b.mp4", "--look-size", "99999999999"),
+        ("redact", "a.mp4", "b.mp4", "--look-size", "-1"),
+        ("evaluate", "cost", "a.mp4", "--crf", "99"),
+        ("demo", "--rtsp-port", "99999"),
+        ("demo", "--page-port", "-1"),
+    ],
+)
+def test_an_option_has_the_limits_of_its_setting(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert "is too small; at least" in (said := capsys.readouterr().err) or "is too large; at most" in said
+
+
+def test_a_demo_of_a_file_that_is_not_there_does_not_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--source", "nope.mp4"]) == 4
+    assert "nope.mp4: there is no such file" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import multiprocessing
 import tempfile
 import threading
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from anonymizer.config import CameraSettings, Config, FacesSettings
@@ -18,15 +19,15 @@ from anonymizer.errors import SourceError
 from anonymizer.ingest.camera import SourceSettings
 from anonymizer.publish.settings import RtspSettings
 from anonymizer.service import Service
-from anonymizer.settings import Secret
+from anonymizer.settings import Secret, number
 from anonymizer.web.settings import HttpSettings
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("demo", help="see it work: a synthetic camera, or your own, before and after")
     command.add_argument("--source", default="", metavar="URL", help="rtsp:// address, /dev/video0 or a video file")
-    command.add_argument("--rtsp-port", type=int, default=8554)
-    command.add_argument("--page-port", type=int, default=8080)
+    command.add_argument("--rtsp-port", type=number(RtspSettings, "port"), default=8554)
+    command.add_argument("--page-port", type=number(HttpSettings, "port"), default=8080)
     command.set_defaults(command=_run)
 
 
@@ -49,6 +50,8 @@ def _run(given: argparse.Namespace) -> int:
                 raise SourceError("the synthetic camera did not start within a minute")
             source = f"rtsp://127.0.0.1:{ours.recv()}/street"
         settings = SourceSettings.given(url=Secret(source))
+        if "://" not in settings.shown() and not Path(settings.shown()).exists():
+            raise SourceError(f"{settings.shown()}: there is no such file or device")
         sender, pictures = context.Pipe()
         start(before.main, settings, sender)
         sender.close()  # so that the other end notices when the child is gone

@@ -35,7 +35,7 @@ from anonymizer.ingest.file import FileSource
 from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.publish.encoder import EncoderSettings, Preset
 from anonymizer.redact import redact
-from anonymizer.settings import hint
+from anonymizer.settings import hint, number
 
 PARTS = {
     "recall": "which faces were covered, which were not and for how long",
@@ -102,7 +102,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb = verbs.add_parser("cost", help=about, description=f"Measures {about}.")
     verb.add_argument("clips", type=Path, nargs=1, metavar="CLIP")
     verb.add_argument("--preset", choices=get_args(Preset), default="superfast", help="of x264 (default: %(default)s)")
-    verb.add_argument("--crf", type=int, default=23, help="of x264 (default: %(default)s)")
+    verb.add_argument("--crf", type=number(EncoderSettings, "crf"), default=23, help="of x264 (default: %(default)s)")
     verb.add_argument(
         "--rounds", type=_count, default=3, metavar="N", help="how often it is measured (default: %(default)s)"
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from anonymizer.errors import ConfigError
+from anonymizer.errors import ConfigError, SourceError
 from anonymizer.export import credential, package, timestamp, trail
 from anonymizer.export import job as work
 from anonymizer.export.contents import (
@@ -194,8 +194,11 @@ def _trail(
 
 
 def deliver(state: StateDir, package_path: Path, to: str, how: str) -> str:
-    """Tell the audit that a package left the house, and to whom; its SHA-256."""
-    digest = work.digest(package_path)
+    """Tell the audit that a package left the house, and to whom; its SHA-256. SourceError where it cannot be read."""
+    try:
+        digest = work.digest(package_path)
+    except OSError as error:
+        raise SourceError(f"{package_path}: cannot be read: {error.strerror}") from error
     known: Sequence[Any] = [
         entry for entry in audit.entries(state.path)
         if entry.kind == FINISHED and entry.said.get("sha256") == digest

@@ -220,3 +220,13 @@ def test_an_export_that_is_killed_goes_on(tmp_path: Path, moments: int) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout.count("and went on") == moments, done.stderr
+
+
+def test_a_package_that_cannot_be_read_was_not_handed_over(
+    tmp_path: Path, state: StateDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit.AuditFile(state)
+    words = ["--to", "the police", "--how", "courier", "--state", str(state.path)]
+    for package_, why in ((tmp_path / "nope.zip", "No such file"), (tmp_path, "Is a directory")):
+        assert scene.run(["export", "delivered", str(package_), *words]) == 4
+        assert f"{package_}: cannot be read: {why}" in capsys.readouterr().err
