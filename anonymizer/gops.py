@@ -126,9 +126,13 @@ class GopSource(FileSource):
                     size = int.from_bytes(extradata[at : at + 2])
                     units.append(extradata[at + 2 : at + 2 + size])
                     at += 2 + size
+        self._take_sets(units)
+
+    def _take_sets(self, units: list[bytes]) -> None:
+        """Those whose id can be read: no decoder finds the others, and no container wants them."""
         for unit in units:
-            if unit[0] & 31 in (SPS, PPS):
-                self._sets[_key(unit)] = unit
+            if unit[0] & 31 in (SPS, PPS) and (key := _key(unit))[1] >= 0:
+                self._sets[key] = unit
 
     def _decode(self, packet: Packet[Stream]) -> list[av.VideoFrame]:
         if self.whole_file:
@@ -160,17 +164,15 @@ class GopSource(FileSource):
         data = bytes(packet)
         units = self._units(data)
         kinds = {unit[0] & 31 for unit in units}
-        for unit in units:
-            if unit[0] & 31 in (SPS, PPS) and IDR in kinds:
-                self._sets[_key(unit)] = unit
         if IDR in kinds:
+            self._take_sets(units)
             self._gop = Gop(self.sets)
             if doubt := _of_sets(self._gop.sets):
                 self._gop.doubt = doubt
         gop = self._gop
         if IDR not in kinds and any(unit[0] & 31 in (SPS, PPS) and unit not in gop.sets for unit in units):
             gop.doubt = gop.doubt or "parameter sets change within it"
-            self._sets.update({_key(unit): unit for unit in units if unit[0] & 31 in (SPS, PPS)})
+            self._take_sets(units)
         odd = kinds - {SLICE, IDR, SPS, PPS, *_DROPPED}
         if odd:
             gop.doubt = gop.doubt or f"holds NAL units of kind {min(odd)}, which other decoders may show"
@@ -275,7 +277,8 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 class _Bits:
-    """Reads bits, the first of a byte first, and Exp-Golomb codes (H.264 9.1). IndexError past the end."""
+    """Reads bits, the first of a byte first, and Exp-Golomb codes (H.264 9.1). IndexError past the end, and where
+    a code has more than 32 bits: reading it would take the square of its length."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -292,4 +295,6 @@ class _Bits:
         zeros = 0
         while not self.u(1):
             zeros += 1
+            if zeros > 32:
+                raise IndexError("no Exp-Golomb code is so long")
         return (1 << zeros) - 1 + self.u(zeros)

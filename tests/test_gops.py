@@ -312,6 +312,16 @@ def test_damage_is_not_passed_on(tmp_path: Path) -> None:
 
 
 @squares
+def test_parameter_sets_that_are_cut_off_or_endless_stop_nothing(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.h264", 2 * GOP, lambda i: i == 5)
+    bad = tmp_path / "bad.h264"
+    for unit in (b"\x67", b"\x68", b"\x67\x64\x00\x1f" + bytes(50_000) + b"\xff" * 50_000):
+        bad.write_bytes(b"\0\0\0\1" + unit + source.read_bytes())
+        summary, _ = run(bad, tmp_path / "out.mp4")
+        assert summary.frames == 2 * GOP == len(luma(tmp_path / "out.mp4"))
+
+
+@squares
 def test_a_gop_too_long_for_memory_is_encoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gops, "MOST_BYTES", 20_000)
     source = clip(tmp_path / "in.mp4", 3 * GOP, lambda i: False, g="60")
