@@ -18,7 +18,14 @@ from anonymizer.frame import Frame
 from anonymizer.ingest.picture import Converter, Orientation, Picture, orientation_of
 from anonymizer.ingest.timestamps import Timeline
 
-_PROTOCOLS = {"protocol_whitelist": "file"}  # a play list must not make us open anything else
+_FORMATS = (
+    "mov", "matroska", "mpegts", "mpeg", "mpegvideo", "m4v", "avi", "h264", "hevc", "vvc", "obu", "av1", "ivf", "mjpeg",
+    "mpjpeg", "h263", "vc1", "asf", "flv", "ogg", "mxf", "dhav", "dv", "gxf", "nut", "wtv", "rm", "yuv4mpegpipe", "gif",
+    "image2", "jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe",
+)  # fmt: skip
+_ALONE = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS), "pattern_type": "none"}
+"""FFmpeg's options under which a file is read alone: no play list, and no name with a pattern in it, makes it open
+another."""
 _ENDLESS = 1000  # read errors in a row after which a file counts as over
 
 
@@ -204,7 +211,7 @@ def _open(path: Path) -> InputContainer:
     try:
         if path.stat().st_size == 0:
             raise SourceError(f"{path}: is empty; nothing was written")
-        return av.open(f"file:{path}", options=dict(_PROTOCOLS))
+        return av.open(f"file:{path}", options=dict(_ALONE), metadata_errors="replace")
     except OSError as error:  # FFmpegError is one too
         if isinstance(error, FileNotFoundError):
             raise SourceError(f"{path}: there is no such file") from error

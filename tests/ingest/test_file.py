@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -155,11 +156,34 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | str | Non
     assert "thing.mp4" in str(caught.value)
 
 
-def test_a_play_list_opens_nothing_else(tmp_path: Path) -> None:
-    playlist = tmp_path / "list.m3u8"
-    playlist.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(SourceError):
-        read(playlist)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile other.mp4\n",
+        "#EXTM3U\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_play_list_opens_nothing_else(tmp_path: Path, text: str) -> None:
+    for other in ("other.mp4", "other.ts"):
+        videos.write(tmp_path / other, count=3)
+    for name in ("list.mp4", "list.m3u8"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SourceError):
+            read(tmp_path / name)
+
+
+def test_a_pattern_in_a_name_opens_nothing_else(tmp_path: Path) -> None:
+    for name, size in (("a%d.jpg", (64, 48)), ("a1.jpg", (96, 72))):
+        cv2.imwrite(str(tmp_path / name), np.full((size[1], size[0], 3), 90, np.uint8))
+    frames, _ = read(tmp_path / "a%d.jpg")
+    assert [frame.planes.y.shape for frame in frames] == [(48, 64)]
+
+
+def test_titles_in_any_encoding_are_no_hindrance(tmp_path: Path) -> None:
+    path = videos.write(tmp_path / "v.avi", codec="mpeg4", count=3, metadata={"title": "gate"})
+    path.write_bytes(path.read_bytes().replace(b"gate", b"t\xfcr!"))
+    assert len(read(path)[0]) == 3
 
 
 def test_odd_streams_are_read_or_refused(shared: Path) -> None:
