@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from anonymizer import link
 from anonymizer.access_unit import AudioParameters, Codec
+from anonymizer.errors import AnonymizerError
 from anonymizer.events.state import CameraCounters, CameraState
 from anonymizer.ingest.backoff import Backoff
 from anonymizer.link import AUDIO, MAIN, Kind, LinkError, Message
@@ -21,6 +22,8 @@ from anonymizer.worker import Spec, main
 
 log = logging.getLogger(__name__)
 
+_STARTING = 60.0
+"""As ``_SILENT``, until a worker has told something for the first time: many that start at once take their time."""
 _SILENT = 10.0
 """Seconds after which a worker that tells nothing, or takes no order, is stuck and is killed. It tells its state every
 second."""
@@ -67,6 +70,7 @@ class Supervisor:
         self._orders: asyncio.Queue[bytes] | None = None
         self._stills: list[asyncio.Future[bytes]] = []
         self._still_asked = float("-inf")
+        self._patience = _STARTING
         self._stopping = False
 
     @property
@@ -86,8 +90,10 @@ class Supervisor:
             began = time.monotonic()
             try:
                 await self._life(epoch)
-            except (OSError, LinkError) as error:
-                log.error("%s: the link to the worker broke: %s", self.name, error)
+            except (OSError, AnonymizerError) as error:
+                log.error("%s: its worker is lost, or cannot be started: %s", self.name, error)
+            except Exception:  # whatever it is, the camera must come back
+                log.exception("%s: its worker is lost, or cannot be started", self.name)
             finally:
                 self._end()
             if self._stopping:
@@ -113,7 +119,7 @@ class Supervisor:
                 # where a second start at the same time could inherit this one's descriptors.
                 process.start()
             ours.setblocking(False)
-            self._process, self._orders = process, asyncio.Queue()
+            self._process, self._orders, self._patience = process, asyncio.Queue(), _STARTING
             tasks = [asyncio.create_task(talk) for talk in (self._hear(ours), self._deliver(ours, self._orders))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -131,11 +137,12 @@ class Supervisor:
         room = memoryview(bytearray(1 << 18))  # one for all: a fresh one for each read tears holes into the heap
         while True:
             try:
-                count = await asyncio.wait_for(loop.sock_recv_into(ours, room), _SILENT)
+                count = await asyncio.wait_for(loop.sock_recv_into(ours, room), self._patience)
             except TimeoutError:
-                raise LinkError(f"it has told nothing for {_SILENT:.0f} s") from None
+                raise LinkError(f"it has told nothing for {self._patience:.0f} s") from None
             if not count:
                 return
+            self._patience = _SILENT
             for message in decoder.feed(room[:count]):
                 self._take(message)
 
@@ -144,9 +151,9 @@ class Supervisor:
         while True:
             message = await orders.get()
             try:
-                await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(ours, message), _SILENT)
+                await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(ours, message), self._patience)
             except TimeoutError:
-                raise LinkError(f"it has taken no order for {_SILENT:.0f} s") from None
+                raise LinkError(f"it has taken no order for {self._patience:.0f} s") from None
 
     def _take(self, message: Message) -> None:
         if message.kind is Kind.UNIT:

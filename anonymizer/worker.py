@@ -127,6 +127,7 @@ class Worker:
             daemon=True,
         )
         reader.start()
+        self._stages()  # before the first word to the service, which then expects one every second
         while not self._stop.is_set():
             self._obey()
             self._step()

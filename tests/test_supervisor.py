@@ -124,6 +124,7 @@ def test_a_large_order_arrives_whole_and_so_does_what_follows(monkeypatch: pytes
 
 
 def test_a_worker_that_takes_no_order_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_STARTING", 0.3)
     monkeypatch.setattr(supervisor, "_SILENT", 0.3)
 
     def deaf(end: socket.socket) -> None:
@@ -143,3 +144,41 @@ def test_a_worker_that_takes_no_order_is_started_anew(monkeypatch: pytest.Monkey
     service = run(monkeypatch, Workers(deaf, good), then)
     stopped.set()
     assert service.notices == ["the camera's worker died and is started anew"]
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = threading.Event()
+
+    def good(end: socket.socket) -> None:
+        started.set()
+        next(messages(end))
+
+    async def then(sup: Supervisor) -> None:
+        sup._change(online=True, reason="", fps=25.0)  # as it stood before the last one died
+        await until(started.is_set)
+        assert sup.restarts == 2 and not sup.state.online
+
+    service = run(monkeypatch, Workers(BlockingIOError(11, "no"), OSError(24, "no"), good), then)
+    assert len(service.notices) == 2 and not service.states[-1].online
+
+
+def test_a_worker_may_take_its_time_to_start_and_then_tells_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_SILENT", 0.2)
+
+    def slow(end: socket.socket) -> None:
+        over.wait(0.6)
+        for _ in range(8):
+            end.sendall(link.encode_json(Kind.EVENT, {}))
+            over.wait(0.05)
+        told.set()
+        over.wait()
+
+    told, over = threading.Event(), threading.Event()
+
+    async def then(sup: Supervisor) -> None:
+        await until(told.is_set)
+        assert sup.restarts == 0
+        await until(lambda: sup.restarts == 1)
+        over.set()
+
+    run(monkeypatch, Workers(slow, slow), then)

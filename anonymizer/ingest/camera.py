@@ -111,6 +111,8 @@ class Loss(Enum):
     ENDED = "ended the stream"
     FROZEN = "sends nothing any more"
     BROKEN = "sends what cannot be decoded"
+    SECRET = "has an address or a password that cannot be read"
+    FAILED = "is lost by a fault of ours"
 
 
 class CameraLost(SourceError):
@@ -154,10 +156,15 @@ def keep_streaming(
             stream(source, receiver, stop, audio=audio, vault=vault)
             return
         except CameraLost as error:
-            receiver.lost(error)
-            if time.monotonic() - began > 10:
-                backoff.succeeded()
-            stop.wait(REFUSED if error.loss is Loss.REFUSED else backoff.failed())
+            lost = error
+        except ConfigError as error:  # a secret's file may come back
+            lost = CameraLost("the camera", Loss.SECRET, str(error))
+        except Exception as error:  # without this thread the camera never comes back; the text may hold a password
+            lost = CameraLost("the camera", Loss.FAILED, type(error).__name__)
+        receiver.lost(lost)
+        if time.monotonic() - began > 10:
+            backoff.succeeded()
+        stop.wait(REFUSED if lost.loss is Loss.REFUSED else backoff.failed())
 
 
 def stream(
