@@ -87,6 +87,8 @@ class FileSource:
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             raise SourceError(f"{self.path}: there is no video in it; nothing was written")
+        if len(streams) > 1:
+            self.problems.append(f"it has {len(streams)} video tracks, and all but the largest are left out")
         return max(streams, key=lambda s: s.width * s.height)
 
     def _probe(self) -> VideoFormat:

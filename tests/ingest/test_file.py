@@ -136,6 +136,20 @@ def test_a_cut_file_is_read_as_far_as_it_goes_and_told(tmp_path: Path, name: str
     assert any("cut" in problem for problem in problems)
 
 
+def test_tracks_that_are_left_out_are_told(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "v.mkv"), "w") as output:
+        tracks = [output.add_stream("mpeg4", rate=25) for _ in range(2)]
+        for track, size in zip(tracks, ((96, 72), (192, 144)), strict=True):
+            track.width, track.height, track.pix_fmt = *size, "yuv420p"
+        for track in tracks:
+            for frame in videos.pictures(4, track.width, track.height):
+                output.mux(track.encode(frame))
+            output.mux(track.encode(None))
+    frames, problems = read(tmp_path / "v.mkv")
+    assert [frame.planes.y.shape for frame in frames] == [(144, 192)] * 4
+    assert problems == ["it has 2 video tracks, and all but the largest are left out"]
+
+
 def test_cover_art_is_no_video(tmp_path: Path, shared: Path) -> None:
     with pytest.raises(SourceError, match="no video"):
         FileSource(shared / "footage" / "codecs" / "Owner-iTunes_9.0.3.15.mp4")
