@@ -109,12 +109,9 @@ Opener = Callable[[str, float, float], Generator[Stretch, None, None]]
 """Opens a camera's originals over a time."""
 
 
-def opener(
-    given: argparse.Namespace, state: StateDir, log: AuditFile, reason: str, case: str, damaged: list[str]
-) -> Opener:
-    """Opens a camera's originals, with the officer's key or enough shares; each time the audit is told first.
-    ConfigError where the keys will not do."""
-    identity, told = keys.opening(given.identity, given.share)
+def opener(key: keys.Opening, state: StateDir, log: AuditFile, reason: str, case: str, damaged: list[str]) -> Opener:
+    """Opens a camera's originals with what ``keys.opening`` gave; each time the audit is told first."""
+    identity, told = key
     said = {"case": case, **told}
 
     def opened(camera: str, start: float, stop: float) -> Generator[Stretch, None, None]:
@@ -193,13 +190,14 @@ def _subject(given: argparse.Namespace) -> int:
         raise ConfigError("show the person who asks: with --photo, or with --track")
     loaded, state = place(given)
     case = _case(given)
+    key = keys.opening(given.identity, given.share)
     known = knowing(loaded, state, given.photo, given.track)
     order = _order(given, "subject", track=given.track, photos=[digest(photo) for photo in given.photo])
     damaged: list[str] = []
     gently()
     with Job.open(state, "export", order) as job, bar() as progress:
         log = deliver.begin(job, state, case, _said(given, "subject"))
-        opened = opener(given, state, log, given.reason, given.case, damaged)
+        opened = opener(key, state, log, given.reason, given.case, damaged)
 
         def make(marks: dict[str, list[Mark]]) -> tuple[Made, subject.Told]:
             damaged.clear()
@@ -226,16 +224,16 @@ Knowing = Callable[[Opener], Eye]
 
 def knowing(loaded: Config, state: StateDir, photos: list[Path], track: str) -> Knowing:
     """What gives an eye that knows the person, by photographs or by a track of the anonymised stream, for which
-    originals are opened. ConfigError, at once, where a photograph shows no face, or no such track was ever told of."""
+    originals are opened. At once: ConfigError where a photograph shows no face, or no such track was ever told of,
+    SourceError where a photograph cannot be read, and ModelError where there is no recogniser."""
+    told = [] if photos else sightings(state, track)
+    eye = Eye(loaded)
     if photos:
-        eye = Eye(loaded)
         eye.from_photos(photos)
         return lambda opened: eye
-    told = sightings(state, track)
 
     def by_track(opened: Opener) -> Eye:
-        eye, camera = Eye(loaded), track.rsplit("-", 2)[0]
-        eye.from_track(opened(camera, told[0][0] - 1, told[-1][0] + 1), told)
+        eye.from_track(opened(track.rsplit("-", 2)[0], told[0][0] - 1, told[-1][0] + 1), told)
         return eye
 
     return by_track

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -53,6 +54,8 @@ def _run(given: argparse.Namespace) -> int:
     if not given.reason.strip():
         raise ConfigError("erasing needs a reason")
     loaded, state = command.place(given)
+    _check_place(given.certificate)
+    key = keys.opening(given.identity, given.share) if given.photo else None
     known = command.knowing(loaded, state, given.photo, "") if given.photo else None
     order = {
         "case": given.case, "cameras": given.camera, "from": label.utc(given.start) if timed else "",
@@ -64,15 +67,20 @@ def _run(given: argparse.Namespace) -> int:
     with Job.open(state, "erasure", order) as job:
         log = AuditFile(state)
         if job.noted(BEGUN) is None:
-            if given.certificate.exists():
-                raise ConfigError(f"{given.certificate} is there already; name another file")
+            for file in (given.certificate, _signature(given.certificate)):
+                if file.exists():
+                    raise ConfigError(f"{file} is there already; name another file")
             for track in given.track:
                 command.sightings(state, track)
             log.append((time.time(), erase.BEGUN, {**said, **{k: v for k, v in order.items() if k != "photos"}}))
             job.note(BEGUN, True)
         noted = job.noted("marks.json")
         if noted is None:
-            marks, doubts = (_named(given, state), []) if known is None else _recognised(given, known, state, log)
+            doubts: list[str] = []
+            if known is None or key is None:
+                marks = _named(given, state)
+            else:
+                marks, doubts = _recognised(given, known, key, state, log)
             if not any(marks.values()):
                 log.append((time.time(), erase.ABANDONED, {**said, "why": "the person is not recognised anywhere"}))
                 job.remove()
@@ -105,11 +113,11 @@ def _named(given: argparse.Namespace, state: StateDir) -> dict[str, list[Mark]]:
 
 
 def _recognised(
-    given: argparse.Namespace, known: command.Knowing, state: StateDir, log: AuditFile
+    given: argparse.Namespace, known: command.Knowing, key: keys.Opening, state: StateDir, log: AuditFile
 ) -> tuple[dict[str, list[Mark]], list[str]]:
     """Where the originals show the person, by camera, and what might be them too."""
     damaged: list[str] = []
-    opened = command.opener(given, state, log, given.reason, given.case, damaged)
+    opened = command.opener(key, state, log, given.reason, given.case, damaged)
     eye = known(opened)
     marks: dict[str, list[Mark]] = {}
     doubts: list[str] = []
@@ -131,10 +139,22 @@ def _times(stretch: Stretch) -> list[float]:
         return [item.time for item in source if isinstance(item, Frame)]
 
 
+def _check_place(certificate: Path) -> None:
+    """PublishError where the certificate could not be written: then nothing may be erased."""
+    try:
+        tempfile.TemporaryFile(dir=certificate.absolute().parent).close()
+    except OSError as error:
+        raise PublishError(f"{certificate}: cannot be written: {error.strerror}") from error
+
+
+def _signature(certificate: Path) -> Path:
+    return certificate.with_name(f"{certificate.name}.sig")
+
+
 def _certify(path: Path, state: StateDir, certificate: dict[str, Any]) -> None:
     """The certificate and its detached signature. PublishError where it cannot be written."""
     data = manifest.pretty(certificate)
-    files = {path: data, path.with_name(f"{path.name}.sig"): manifest.sign(keys.signing(state), data)}
+    files = {path: data, _signature(path): manifest.sign(keys.signing(state), data)}
     try:
         for target, content in files.items():
             part = target.with_name(f".{target.name}.part")

@@ -170,7 +170,10 @@ def share(path: Path, identities: Sequence[Identity]) -> str:
     return data.decode("ascii", "replace").strip()
 
 
-def opening(identities: Sequence[Path], share_files: Sequence[Path]) -> tuple[Identity, dict[str, Any]]:
+Opening = tuple[Identity, dict[str, Any]]
+
+
+def opening(identities: Sequence[Path], share_files: Sequence[Path]) -> Opening:
     """The key that opens originals, one officer's or joined from shares, and what the audit is told of it. ConfigError
     where the files will not do."""
     known = [identity(path) for path in identities]

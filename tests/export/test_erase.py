@@ -13,7 +13,7 @@ from pyrage.x25519 import Identity
 
 from anonymizer.export import command, erase_command, manifest, verify
 from anonymizer.export.marks import Mark
-from anonymizer.record import audit, holds, label
+from anonymizer.record import audit, holds, keys, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
 from tests.conftest import ROOT
@@ -191,10 +191,12 @@ def test_a_person_who_is_found_nowhere_leaves_nothing_unfinished(
 ) -> None:
     scene.recorded(state, tmp_path / "recordings")
     (tmp_path / "photo.png").write_bytes(b"a photograph")
+    keys.create_officer(tmp_path / "officer", state.path)
     monkeypatch.setattr(command, "knowing", lambda *_: None)
     monkeypatch.setattr(erase_command, "_named", lambda *_: {"gate": []})
     times = ["--camera", "gate", "--from", label.utc(WALL), "--to", label.utc(WALL + 5)]
-    assert scene.run(arguments(tmp_path, "--photo", str(tmp_path / "photo.png"), *times)) == 2
+    person = ["--photo", str(tmp_path / "photo.png"), "--identity", str(tmp_path / "officer")]
+    assert scene.run(arguments(tmp_path, *person, *times)) == 2
     assert not list((state.path / "erasures").iterdir()) and not (tmp_path / "erased.json").exists()
     *_, last = audit.entries(state.path)
     assert last.kind == "erasure abandoned" and last.said["case"]
@@ -213,3 +215,18 @@ def test_an_erasure_that_is_killed_goes_on(tmp_path: Path, moments: int) -> None
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout.count("and went on") == moments, done.stderr
+
+
+def test_without_a_place_for_the_certificate_nothing_is_erased(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    before = pictures(state)
+    words = arguments(tmp_path, "--track", "gate-1-7")
+    at = words.index("--certificate") + 1
+    (tmp_path / "signed.json.sig").write_text("of another certificate")
+    readonly = Path("/proc")  # where even root writes nothing
+    for place, code in ((tmp_path / "no" / "c.json", 6), (tmp_path / "signed.json", 2), (readonly / "c.json", 6)):
+        words[at] = str(place)
+        assert scene.run(words) == code, place
+    assert [entry.kind for entry in audit.entries(state.path)] == ["audit begun"]
+    assert all(np.array_equal(picture, before[number]) for number, picture in pictures(state).items())
+    assert not list(state.path.glob("erasures/*"))

@@ -18,7 +18,7 @@ from anonymizer.config import FacesSettings
 from anonymizer.export import drawing
 from anonymizer.export.evidence import Bounds, Look, Verdict, judge, kept
 from anonymizer.faces.recogniser import Recogniser
-from anonymizer.record import audit, label
+from anonymizer.record import audit, keys, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
 from tests.conftest import ROOT
@@ -234,3 +234,22 @@ def test_photographs_that_show_nobody_open_nothing(shared: Path, tmp_path: Path)
     for photo, code in (("text.png", 4), ("wall.png", 2)):
         assert scene.run([*words, "--photo", str(tmp_path / photo)]) == code
     assert not (state.path / audit.FILE).exists() and not list(state.path.glob("exports/*"))
+
+
+def test_what_cannot_be_done_is_told_before_the_order_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANONYMIZER_MODELS", str(tmp_path / "none"))  # no recogniser
+    state = StateDir(tmp_path / "state")
+    scene.recorded(state, tmp_path / "recordings")
+    keys.create_officer(tmp_path / "officer", state.path)
+    times = ["--camera", "gate", "--from", label.utc(WALL), "--to", label.utc(WALL + 5)]
+    words = scene.arguments(tmp_path, "subject", tmp_path / "copy.zip", *times)
+    officer = ["--identity", str(tmp_path / "officer")]
+    for more, code in (
+        (["--track", "gate-1-7", *officer], 5),
+        (["--photo", str(tmp_path / "nope.jpg"), *officer], 5),
+        (["--track", "gate-1-7", "--identity", str(tmp_path / "nope")], 2),
+        (["--track", "gate-1-7"], 2),
+    ):
+        assert scene.run([*words, *more]) == code, more
+    assert [entry.kind for entry in audit.entries(state.path)] == ["audit begun"]
+    assert not list(state.path.glob("exports/*"))
