@@ -108,7 +108,7 @@ def redact(
     _apart({"source": source, "output": target, "report": report})
 
     def once(reader: FileSource) -> Summary:
-        name = camera or source.stem
+        name = camera or source.stem.encode(errors="backslashreplace").decode()  # names of files need not be text
         policy = Policy(rules, name, epoch=start)
         summary = Summary()
         with reader, _Written(target, reader, config, report) as written:

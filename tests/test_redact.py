@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from anonymizer import cli
+from anonymizer import redact as redacting
 from anonymizer.config import Config
 from anonymizer.errors import ModelError, PublishError
 from anonymizer.faces.detectors import OnnxDetector
@@ -25,6 +26,7 @@ from anonymizer.ingest.picture import planes_of
 from anonymizer.policy import Action, RuleSet, Treatment
 from anonymizer.redact import redact
 from anonymizer.report import Report
+from anonymizer.synthesis import bank
 from tests import videos
 from tests.conftest import ROOT
 
@@ -121,6 +123,22 @@ def test_a_clip_without_faces_is_encoded_anew_with_every_picture(tmp_path: Path)
     assert run("redact", source, target, "--method", "solid") == 0
     assert len(luma(target)) == 25
     assert b"Mrs Miller" not in target.read_bytes()
+
+
+def test_names_that_are_no_text_are_names_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, names = redacting.pipeline, list[str]()
+
+    def pipeline(*arguments: Any, camera: str, **more: Any) -> Any:
+        names.append(camera)
+        return real(*arguments, camera=camera, **more)
+
+    monkeypatch.setattr(redacting, "pipeline", pipeline)
+    source, target = (tmp_path / os.fsdecode(name) for name in (b"t\xfcr.mp4", b"t\xfcr, new.mp4"))
+    assert run("redact", videos.write(tmp_path / "in.mp4").rename(source), target) == 0
+    assert target.is_file() and r"t\udcfcr, new.mp4: 25 frames" in capsys.readouterr().out
+    assert bank.encode(names)
 
 
 def test_errors_name_the_file_and_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
