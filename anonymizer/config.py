@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -129,7 +129,9 @@ class Config:
     faces: FacesSettings = setting("Faces", default=FacesSettings())
     identity: IdentitySettings = setting("Identities", default=IdentitySettings())
     rules: str = setting(
-        "Rules", default="", description="A rules file, or the name of a shipped one; empty replaces every face"
+        "Rules",
+        default="",
+        description="A rules file, beside this one, or the name of a shipped one; empty replaces every face",
     )
     encoder: EncoderSettings = setting("Encoder", default=EncoderSettings(), description="Of `anonymizer redact`")
     cameras: dict[str, CameraSettings] = setting(
@@ -160,5 +162,16 @@ class Config:
 
 
 def load(path: Path) -> Config:
-    """The configuration in a file. Raises ConfigError with every problem found, each with line and column."""
-    return settings.build(Config, yamlfile.read(path))
+    """The configuration in a file; rules files that it names lie where they do for that file. Raises ConfigError with
+    every problem found, each with line and column."""
+    loaded = settings.build(Config, yamlfile.read(path))
+
+    def beside(rules: str) -> str:
+        return str(path.parent / rules) if Path(rules).suffix else rules
+
+    return replace(
+        loaded,
+        rules=beside(loaded.rules),
+        cameras={name: replace(camera, rules=beside(camera.rules)) for name, camera in loaded.cameras.items()},
+        profiles={name: beside(rules) for name, rules in loaded.profiles.items()},
+    )

@@ -70,7 +70,7 @@ class Control:
         mqtt = config.mqtt
         self._config = config
         self._may_relax = mqtt is not None and mqtt.may_relax
-        self._relax_key = None if mqtt is None or not mqtt.relax_key else _public_key(mqtt.relax_key)
+        self._relax_key = None if mqtt is None or not mqtt.relax_key else public_key(mqtt.relax_key)
         if self.profile and self.profile not in config.profiles:
             log.error("the profile %r is not configured any more; the configured rules hold", self.profile)
             self.profile = ""
@@ -200,7 +200,8 @@ def _change(command: SetPrivacy | SetEnabled | SetMethod | SetRules) -> Change:
     return Change("privacy" if isinstance(command, SetPrivacy) else "enabled", b"ON" if command.on else b"OFF")
 
 
-def _public_key(text: str) -> Ed25519PublicKey:
+def public_key(text: str) -> Ed25519PublicKey:
+    """The key in ``mqtt.relax_key``. ConfigError where it is none."""
     try:
         return chain.public_key(text)
     except ValueError as error:

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from anonymizer import assembly, config, schema
+from anonymizer import assembly, checks, config, schema
 from anonymizer.config import Config
 from anonymizer.service import Service
 
@@ -38,7 +38,9 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    loaded = config.load(given.file)
+    loaded, missing = checks.check(given.file)
+    for problem in missing:
+        print(f"{problem.mark}: warning: {problem.message}", file=sys.stderr)
     print(f"{given.file}: good, {len(loaded.cameras)} cameras")
     return 0
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anonymizer import assembly, config
-from anonymizer.config import CameraSettings, Config
+from anonymizer import checks, config
+from anonymizer.config import Config
 from anonymizer.control import Control
 from anonymizer.enrolment import Enrolment
 from anonymizer.errors import AnonymizerError, ConfigError
@@ -25,7 +25,7 @@ from anonymizer.events.state import RULES, CameraState
 from anonymizer.events.topics import Command, Topics
 from anonymizer.link import MAIN, SUB, Order
 from anonymizer.policy.overlay import fingerprint
-from anonymizer.publish import Stream, User
+from anonymizer.publish import Stream
 from anonymizer.publish.server import AccessEvent, Server
 from anonymizer.record.audit import Audit
 from anonymizer.record.keys import BANK
@@ -123,7 +123,7 @@ class Service:
 
     def _mount(self, name: str) -> None:
         camera = self.settings.cameras[name]
-        users = _users(camera)
+        users = checks.users(camera)
         streams = {MAIN: Stream(name, request_key=lambda: self.cameras[name].request_key(MAIN))}
         if camera.sub is not None:
             streams[SUB] = Stream(f"{name}/sub", request_key=lambda: self.cameras[name].request_key(SUB))
@@ -190,10 +190,9 @@ class Service:
                 if any(getattr(new, name) != value for name, value in kept.items()):
                     log.warning("reload: changes of %s need a restart and are left out", ", ".join(_NEED_RESTART))
                     new = replace(new, **kept)
-                for name, camera in new.cameras.items():
-                    assembly.rules(camera.rules or new.rules)
-                    camera.source.address()
-                    self.rtsp.check(name, _users(camera))
+                for name in new.cameras:
+                    for _, check in checks.of_camera(new, name, self.rtsp):
+                        check()
                 self.http.check_certificate()  # before anything is changed; RTSP's is checked when it is read
                 self.rtsp.reload_certificate()
                 self.http.reload_certificate()
@@ -220,7 +219,7 @@ class Service:
         for name, camera in new.cameras.items():
             if name in self.cameras:
                 for path in {name, f"{name}/sub"} & self.rtsp.mounts.keys():  # a password's file may be another's now
-                    self.rtsp.mount(path, self.rtsp.mounts[path].stream, _users(camera))
+                    self.rtsp.mount(path, self.rtsp.mounts[path].stream, checks.users(camera))
                 self._order(name)
             else:
                 self._mount(name)
@@ -369,10 +368,6 @@ class Service:
             if name in self.cameras:  # a reload that goes on mounts the others, with the rules that hold then
                 self._order(name)
         self._mqtt.send(self._mqtt.topics.profile_state(self.control.profile))
-
-
-def _users(camera: CameraSettings) -> tuple[User, ...]:
-    return tuple(User(user, password.reveal()) for user, password in camera.users.items())
 
 
 def _printable(text: str) -> str:

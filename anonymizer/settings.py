@@ -54,6 +54,10 @@ class Wrong(ValueError):
         self.path = path
 
 
+class MissingSecret(ConfigError):
+    """The variable or file of a secret is missing or empty."""
+
+
 class Secret:
     """A password or key. Written ``env:NAME``, ``file:PATH`` or plain; read by ``reveal`` and shown by nothing else."""
 
@@ -63,20 +67,20 @@ class Secret:
         self._written = written
 
     def reveal(self) -> str:
-        """The secret itself. Raises ConfigError when its variable or file is missing or empty."""
+        """The secret itself. Raises MissingSecret when its variable or file is missing or empty."""
         kind, _, name = self._written.partition(":")
         if kind == "env":
             value = os.environ.get(name, "")
             if not value:
-                raise ConfigError(f"the secret env:{name} is missing: set the environment variable {name}")
+                raise MissingSecret(f"the secret env:{name} is missing: set the environment variable {name}")
             return value
         if kind == "file":
             try:
                 value = Path(name).read_text("utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"the secret file:{name} cannot be read: {error}") from None
+                raise MissingSecret(f"the secret file:{name} cannot be read: {error}") from None
             if not value:
-                raise ConfigError(f"the secret file:{name} is empty")
+                raise MissingSecret(f"the secret file:{name} is empty")
             return value
         return self._written
 

@@ -30,7 +30,7 @@ from anonymizer.ingest.clock import CameraClock
 from anonymizer.ingest.file import FileSource
 from anonymizer.ingest.picture import Converter, Picture, orientation_of, upright
 from anonymizer.ingest.timestamps import Timeline
-from anonymizer.settings import Secret, Wrong, setting
+from anonymizer.settings import Secret, Wrong, hint, setting
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 """An @ after the host would be part of a password that is not escaped."""
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "srt", "udp", "file")
 _FILE = re.compile(r"[./].*|[^:@]*", re.DOTALL)
 
 
@@ -76,6 +77,11 @@ class SourceSettings:
                     "for :, %3F for ?, %40 for @, or give user and password as keys of their own; before a file with : "
                     "or @ in its name write ./",
                     "url",
+                )
+            parts = _ADDRESS.fullmatch(url)
+            if parts is not None and parts["scheme"].lower() not in _SCHEMES:
+                raise Wrong(
+                    f"no camera has an address with {parts['scheme']}://.{hint(parts['scheme'], _SCHEMES)}", "url"
                 )
 
     @classmethod
