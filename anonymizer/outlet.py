@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import av
@@ -40,7 +41,7 @@ class Outlet:
         self._encoders: dict[int, LiveEncoder] = {}
         self._sub = None if camera.sub is None else SubStream(camera.sub)
         self._sounds: deque[AccessUnit] = deque(maxlen=2000)
-        self._newest: dict[int, float] = {}
+        self._newest, self._shift = float("-inf"), 0.0
         self._behind: Behind[Callable[[], None]] = Behind(lambda work: work(), _DEPTH)
 
     def request_key(self, channel: int) -> None:
@@ -75,7 +76,7 @@ class Outlet:
         while self._sounds and self._sounds[0].time <= seconds:
             unit = self._sounds.popleft()
             if not silent:
-                self._outbox.put_unit(unit, AUDIO)
+                self._outbox.put_unit(replace(unit, time=unit.time + self._shift), AUDIO)
         now = time.time()
         latency = max(0.0, now - seconds)
         self.latencies.append(latency)
@@ -85,6 +86,10 @@ class Outlet:
         self._outbox.flush()
 
     def _pictures(self, picture: av.VideoFrame, planes: Planes, seconds: float, wall: float) -> None:
+        # Where a camera's clock or ours was set back, what follows is shifted: encoders and recorders need times that
+        # rise, at the pace of the pictures.
+        self._shift = max(self._shift, self._newest + 0.001 - seconds)
+        seconds = self._newest = seconds + self._shift
         if self._sub is not None and (small := self._sub.picture(planes, seconds)) is not None:
             self._encode(SUB, small, planes.full_range, seconds, wall)
         self._encode(MAIN, picture, planes.full_range, seconds, wall)
@@ -99,7 +104,6 @@ class Outlet:
                 assert self._camera.sub is not None
                 rate, settings = self._camera.sub.rate, self._camera.sub.encoder
             encoder = self._encoders[channel] = LiveEncoder(*size, full_range, rate, settings)
-        seconds = self._newest[channel] = max(seconds, self._newest.get(channel, 0.0) + 0.001)
         for unit in encoder.encode(picture, seconds, wall):
             if not self._outbox.put_unit(unit, channel):
                 encoder.request_key()

@@ -242,6 +242,7 @@ class _Connection:
         rate = video.average_rate or video.guessed_rate or 25
         timeline = Timeline(round(1 / (rate * base)), round(1 / base))
         clock, converter = CameraClock(), Converter(keep_size=False)
+        sealed = CameraClock()  # of the stream's own times; the other one's are mended by the timeline
         parameters = None if sound is None else _audio_parameters(sound)
         if parameters is None:
             sound = None
@@ -259,13 +260,14 @@ class _Connection:
                     if packet.size == 0:
                         continue
                     if packet.stream is video and packet.has_sidedata("prft"):
-                        clock.producer_reference(bytes(packet.get_sidedata("prft")), packet.pts, base)
+                        for one in (clock, sealed):
+                            one.producer_reference(bytes(packet.get_sidedata("prft")), packet.pts, base)
                     if self._vault is not None:
-                        self._vault.packet(packet, clock)
+                        self._vault.packet(packet, sealed)
                     if packet.stream is sound:
                         assert parameters is not None
                         if pictures and packet.pts is not None:
-                            seconds, wall = clock.at(float(packet.pts * packet.time_base), time.time())
+                            seconds, wall = clock.beside(float(packet.pts * packet.time_base), time.time())
                             self._receiver.audio(AccessUnit(parameters.codec, bytes(packet), True, seconds, wall))
                         continue
                     frames: list[av.VideoFrame] = []

@@ -99,10 +99,11 @@ class VaultWriter:
         if packet.pts is None:  # as the first packet of RTSP often is: it lies just before the next
             self._early = (bytes(packet), bool(packet.is_keyframe)) if packet.stream.type == "video" else None
             return
-        present, wall = clock.at(float(packet.pts * packet.time_base), time.time())
         if packet.stream.type == "audio":
-            self.sound(bytes(packet), present)
+            if self._origin is not None:
+                self.sound(bytes(packet), clock.beside(float(packet.pts * packet.time_base), time.time())[0])
             return
+        present, wall = clock.at(float(packet.pts * packet.time_base), time.time())
         decode = present - float((packet.pts - (packet.pts if packet.dts is None else packet.dts)) * packet.time_base)
         if self._early is not None:
             (data, key), self._early = self._early, None
