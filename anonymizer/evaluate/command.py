@@ -158,7 +158,11 @@ class _Judge:
 
 def _run(given: argparse.Namespace) -> int:
     recognisers = _recognisers(getattr(given, "recogniser", []))
+    lacking = _lacking(given, recognisers)
+    given.parts = tuple(part for part in given.parts if part not in lacking)
     labels = _checked(given, recognisers)
+    for part, needs in lacking.items():
+        _say(f"leaving out {part}, which needs {needs}")
     _folder(given.out)
     path = registry.resolve("detector", given.reference or "auto")
     judge = _Judge(load_detector(path), path)
@@ -175,6 +179,7 @@ def _run(given: argparse.Namespace) -> int:
         observers.append(Stability(recognisers))
 
     facts = _facts(given, judge)
+    facts += [(f"left out: {part}", f"needs {needs}") for part, needs in lacking.items()]
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:  # half the wait on two cores
         asked = getattr(given, "people", None) or getattr(given, "portraits", None)
         attacked = beside.submit(_attack, given, path, settings) if asked else None
@@ -215,6 +220,18 @@ def _attack(given: argparse.Namespace, detector: Path, settings: config.Config) 
         photos, samples, recognisers, settings, reference, method, most=given.most_parrots, seed=given.seed
     )
     return section, reference
+
+
+def _lacking(given: argparse.Namespace, recognisers: list[Recogniser]) -> dict[str, str]:
+    """The parts of ``all`` that the command gives nothing for, and what they need. Who asks for one part means it."""
+    if len(given.parts) == 1:
+        return {}
+    lacking = {}
+    if given.clips and not (given.labels or given.reference):
+        lacking["recall"] = "--labels, or --reference with a detector that did not redact"
+    if not (recognisers or given.people):
+        lacking["reidentify"] = "--recogniser FAMILY=FILE"
+    return lacking
 
 
 def _checked(given: argparse.Namespace, recognisers: list[Recogniser]) -> dict[Path, Labels | None]:

@@ -76,6 +76,16 @@ def test_all_of_it_on_a_clip_that_is_redacted_first(
     assert page.count("data:image/jpeg") >= 1 and "SHA-256" in page
 
 
+def test_all_leaves_out_what_nothing_is_given_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = videos.write(tmp_path / "a.mp4", count=5)
+    assert run("all", clip, "--no-cost", "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert "leaving out recall, which needs --labels" in said and "leaving out reidentify" in said
+    assert "left out: recall" in (tmp_path / "out" / "evaluation.html").read_text()
+    with pytest.raises(ConfigError, match="recall needs labels"):
+        run("recall", clip, "--out", tmp_path / "out")
+
+
 def test_a_clip_that_nobody_anonymised_is_found_out(clip: Path, judges: list[str], tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     shutil.copy(clip, copy)
