@@ -154,7 +154,8 @@ class Control:
             overlay.switch(self._configured(name, ""), self._configured(name, profile), may_relax=may_relax)
         after = {name: self._settle(name, profile) for name in self.cameras}
         tightens = all(_tightens(self.cameras[name], after[name]) for name in after)
-        self._keep("profile set over MQTT", {"profile": profile}, tightens, self._stored, profile)
+        said = {"profile": profile, "hash": {name: _digest(camera.rules) for name, camera in after.items()}}
+        self._keep("profile set over MQTT", said, tightens, self._stored, profile)
         self.cameras = after
         return list(self.cameras)
 
@@ -198,6 +199,10 @@ def _change(command: SetPrivacy | SetEnabled | SetMethod | SetRules) -> Change:
     if isinstance(command, SetMethod):
         return Change("method", b"" if command.method is None else str(command.method).encode())
     return Change("privacy" if isinstance(command, SetPrivacy) else "enabled", b"ON" if command.on else b"OFF")
+
+
+def _digest(rules: RuleSet | None) -> str:
+    return "" if rules is None else overlay.fingerprint(rules)
 
 
 def public_key(text: str) -> Ed25519PublicKey:

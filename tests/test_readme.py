@@ -8,9 +8,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 
 from anonymizer import config, policy
+from anonymizer.export import particulars
 from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
+from anonymizer.settings import declared
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -48,3 +51,10 @@ def test_home_assistant_finds_the_cameras(tmp_path: Path, file: str) -> None:
     path.write_text(example("rules:") if file == "README.md" else (ROOT / file).read_text())
     mqtt = config.load(path).mqtt
     assert mqtt is not None and mqtt.homeassistant.discovery
+
+
+def test_the_controllers_file_shows_every_key(tmp_path: Path) -> None:
+    path = tmp_path / "controller.yaml"
+    path.write_text(example("controller:"))
+    particulars.read(path)
+    assert set(yaml.safe_load(path.read_text())) == {one.name for one in declared(particulars.Particulars)}

@@ -81,7 +81,8 @@ class Model:
 class Processing:
     """The record of the processing (Art. 30). policy_sha256: of the rule file's bytes, empty where there is none.
     rules: names of those that decided about a face here. thresholds: numbers that decided what counts as a face or a
-    match, by name. settings: others that matter, JSON data."""
+    match, by name. settings: others that matter, JSON data; "rules in force" are the fingerprints of the rules' content
+    that the audit has, for the time that was recorded, where policy_sha256 is of what is configured now."""
 
     policy_version: str
     policy_sha256: str

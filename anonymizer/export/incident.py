@@ -21,6 +21,7 @@ from anonymizer.record.catalogue import Catalogue, File, Track
 from anonymizer.statedir import StateDir
 
 _AWAY, _DEGRADED = "camera away", "picture degraded"  # what the service tells the audit of
+_RULES, _OVER_MQTT = "rules in force", "set over MQTT"
 _STATE_EVERY = 1.0  # seconds between two looks of the service at a camera's state
 _LESS: dict[str, How] = {
     Level.SMALL_DETECTOR.meaning: "reduced",
@@ -67,8 +68,9 @@ def make(
                 videos.append(redraw.covered(job, video, marks.get(video.name, []), config))
                 redactions += [_redaction(video, track) for track in catalogue.tracks(camera, video.start, video.stop)]
     record = particulars.processing(
-        config, cameras, [one.rule for one in redactions], {}, particulars.drawers(config, cameras)
-    )
+        config, cameras, [one.rule for one in redactions], {}, particulars.drawers(config, cameras),
+        **{"rules in force": [text for camera in cameras for text in _in_force(state, camera, start, stop)]},
+    )  # fmt: skip
     covered = [one for video in videos for one in _covered(state, video)]
     silence = Sound("none", "Only pictures were recorded.")
     return Made(
@@ -94,6 +96,26 @@ def _redaction(video: Video, track: Track) -> Redaction:
     frames = round(max(0.0, stop - start) / max(video.stop - video.start, 1e-3) * video.frames)
     why = "anonymised as it was recorded"
     return Redaction(video.name, track.id, start, stop, frames, track.action, track.method, track.rule, why)
+
+
+def _in_force(state: StateDir, camera: str, start: float, stop: float) -> list[str]:
+    """Which rules held over a time, by the fingerprints that the audit has of them: what held at its start, and each
+    change."""
+    told: list[str] = []
+    for entry in audit.entries(state.path):
+        if entry.kind != _RULES and not entry.kind.endswith(_OVER_MQTT):
+            continue
+        digest = entry.said.get("hash")
+        if isinstance(digest, dict):  # a profile's, for every camera
+            digest = digest.get(camera)
+        elif entry.said.get("camera") != camera:
+            continue
+        if digest is None or (at := _seconds(entry.time)) >= stop:
+            continue
+        if at <= start:
+            told.clear()
+        told.append(f"{camera} since {entry.time}: {digest or 'none that could be read; covered whole'}")
+    return told
 
 
 def _covered(state: StateDir, video: Video) -> list[Covered]:

@@ -282,7 +282,10 @@ def _processing(contents: Contents) -> Section:
         ("Rules", ", SHA-256 ".join(filter(None, (said.policy_version, said.policy_sha256)))),
         ("Rules that decided", ", ".join(said.rules) or "none"),
         *((f"Threshold: {name}", f"{value:g}") for name, value in said.thresholds.items()),
-        *((f"Setting: {name}", str(value)) for name, value in said.settings.items()),
+        *(
+            (f"Setting: {name}", "; ".join(value) if isinstance(value, list) else str(value))
+            for name, value in said.settings.items()
+        ),
     ]
     models = tuple((model.name, model.role, model.sha256) for model in said.models)
     now = "As configured when this package was made."

@@ -142,6 +142,26 @@ def test_an_incident_is_exported_whole_and_told_before(
     assert scene.verdict(sealed, state, tmp_path / "officer") == "valid"
 
 
+def test_the_package_names_the_rules_that_held_then(tmp_path: Path, state: StateDir) -> None:
+    scene.recorded(state, tmp_path / "recordings")
+    log = audit.AuditFile(state)
+    for at, kind, said in (
+        (-60, "rules in force", {"camera": "gate", "hash": "a" * 64}),
+        (-30, "rules in force", {"camera": "gate", "hash": "b" * 64}),
+        (-20, "rules in force", {"camera": "yard", "hash": "c" * 64}),
+        (5, "method set over MQTT", {"camera": "gate", "hash": "d" * 64}),
+        (6, "profile set over MQTT", {"profile": "night", "hash": {"gate": "e" * 64, "yard": "f" * 64}}),
+        (30, "rules in force", {"camera": "gate", "hash": "9" * 64}),
+    ):
+        log.append((WALL + at, kind, said))
+    target = tmp_path / "c1.zip"
+    assert scene.run(scene.arguments(tmp_path, "incident", target, "--camera", "gate", *times(1, 10))) == 0
+    held = scene.contents(target)
+    told = json.loads(held["processing.json"])["record"]["settings"]["rules in force"]
+    assert [line.rpartition(" ")[2] for line in told] == ["b" * 64, "d" * 64, "e" * 64]
+    assert told[0].startswith("gate since 20") and ("b" * 64).encode() in held["index.html"]
+
+
 @pytest.mark.parametrize(("newest", "told"), [(30, True), (90, False)])
 def test_what_began_before_and_was_not_told_again_may_be_going_on(state: StateDir, newest: float, told: bool) -> None:
     log = audit.AuditFile(state)
