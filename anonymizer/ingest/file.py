@@ -85,11 +85,11 @@ class FileSource:
 
     def _choose(self) -> VideoStream:
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise SourceError(f"{self.path}: there is no video in it; nothing was written")
+        if not any(s.codec_context for s in streams):
+            raise SourceError(f"{self.path}: there is no video in it that can be decoded; nothing was written")
         if len(streams) > 1:
             self.problems.append(f"it has {len(streams)} video tracks, and all but the largest are left out")
-        return max(streams, key=lambda s: s.width * s.height)
+        return max((s for s in streams if s.codec_context), key=lambda s: s.width * s.height)
 
     def _probe(self) -> VideoFormat:
         """Decode up to the first picture: headers lie about sizes and colours."""
@@ -153,19 +153,23 @@ class FileSource:
         """Decoded pictures and audio packets in file order, reading on after whatever cannot be read."""
         self._undecodable = 0
         streams = [s for s in (self._stream, self.audio) if s is not None]
+        packets = self._container.demux(*streams)
         failures = 0
         while failures < _ENDLESS:
             try:
-                for packet in self._container.demux(*streams):
-                    failures = 0
-                    if packet.stream is self._stream:
-                        yield from self._decode(packet)
-                    elif packet.dts is not None:
-                        yield packet
-                return
-            except av.error.FFmpegError:
+                packet = next(packets, None)
+            except (av.error.FFmpegError, IndexError):  # PyAV's IndexError: the packet is of a track that begins later
                 failures += 1
                 self._undecodable += 1
+                packets = self._container.demux(*streams)
+                continue
+            if packet is None:
+                return
+            failures = 0
+            if packet.stream is self._stream:
+                yield from self._decode(packet)
+            elif packet.dts is not None:
+                yield packet
 
     def _decode(self, packet: Packet[Stream]) -> list[av.VideoFrame]:
         try:

@@ -67,8 +67,9 @@ class FileSink:
         return stream
 
     def _copy_of(self, audio: AudioStream, kind: str) -> AudioStream:
-        if audio.codec_context.name not in self._container.supported_codecs:
-            raise ConfigError(f"{self.path}: {kind} cannot hold {audio.codec_context.name} audio; use .mkv or drop it")
+        codec = audio.codec_context.name if audio.codec_context else "unknown"
+        if codec not in self._container.supported_codecs:
+            raise ConfigError(f"{self.path}: {kind} cannot hold {codec} audio; use .mkv or drop it")
         return self._container.add_stream_from_template(audio)
 
     def write(self, frame: Frame) -> None:

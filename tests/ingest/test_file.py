@@ -150,6 +150,27 @@ def test_tracks_that_are_left_out_are_told(tmp_path: Path) -> None:
     assert problems == ["it has 2 video tracks, and all but the largest are left out"]
 
 
+@pytest.mark.parametrize("audio", [False, True])
+def test_a_track_that_begins_in_the_middle_ends_nothing(tmp_path: Path, audio: bool) -> None:
+    """The container is opened by its first megabytes and its end."""
+    full = {"x264-params": "nal-hrd=cbr:vbv-maxrate=10000:vbv-bufsize=1000:bitrate=10000"}
+    silent = videos.write(tmp_path / "silent.ts", count=150, options=full).read_bytes()
+    middle = videos.write(tmp_path / "sound.ts", count=25, audio=True).read_bytes()
+    path = tmp_path / "v.ts"
+    path.write_bytes(silent + middle + silent)
+    with FileSource(path, audio=audio) as source:
+        assert sum(isinstance(item, Frame) for item in source) == 325
+        (problem,) = source.problems
+        assert problem.endswith("packets could not be read and are left out")
+
+
+def test_an_unknown_codec_is_told(tmp_path: Path) -> None:
+    path = videos.write(tmp_path / "v.mp4", count=3)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"what"))
+    with pytest.raises(SourceError, match="no video in it that can be decoded"):
+        FileSource(path)
+
+
 def test_cover_art_is_no_video(tmp_path: Path, shared: Path) -> None:
     with pytest.raises(SourceError, match="no video"):
         FileSource(shared / "footage" / "codecs" / "Owner-iTunes_9.0.3.15.mp4")
