@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import secrets
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 
-from anonymizer import registry, resources, settings
+from anonymizer import registry
 from anonymizer.config import Config, FacesSettings
 from anonymizer.errors import AnonymizerError, ConfigError
 from anonymizer.faces import doubtful
@@ -23,8 +21,7 @@ from anonymizer.faces.schedule import ScheduleSettings
 from anonymizer.faces.tracker import TrackerSettings
 from anonymizer.groups import Gallery, Member
 from anonymizer.pipeline import Pipeline
-from anonymizer.policy import Action, Policy, RuleSet
-from anonymizer.policy import load as load_rules
+from anonymizer.policy import Action, Policy, RuleSet, files
 from anonymizer.policy.actions import Enhance
 from anonymizer.recognition import Recognition
 from anonymizer.synthesis.bank import Bank, FaceModel
@@ -68,27 +65,7 @@ def rules(name: str) -> RuleSet:
 
     Calendars that they name lie beside the file. ConfigError with every problem found.
     """
-    if not name:
-        return RuleSet()
-    path = Path(name)
-    if not path.suffix:
-        path = resources.folder("rules") / f"{name}.yaml"
-        if not path.is_file():
-            shipped = sorted(p.stem for p in path.parent.glob("*.yaml"))
-            raise ConfigError(f"rules: there are no shipped rules {name!r}.{settings.hint(name, shipped)}")
-    return read_rules(path)
-
-
-def read_rules(path: Path, today: datetime.date | None = None) -> RuleSet:
-    """The rules in a file; calendars are looked for beside it. Raises ConfigError with every problem's place."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    today = today or datetime.datetime.now(datetime.UTC).date()
-    return load_rules(text, str(path), today=today, read=lambda name: (path.parent / name).read_bytes())
+    return files.read(files.find(name)) if name else RuleSet()
 
 
 def replaces(rules: RuleSet) -> bool:

@@ -11,6 +11,7 @@ from anonymizer import settings, yamlfile
 from anonymizer.events.settings import MqttSettings
 from anonymizer.faces.look import LookSettings
 from anonymizer.ingest.camera import SourceSettings
+from anonymizer.policy import files
 from anonymizer.publish.encoder import EncoderSettings
 from anonymizer.publish.live import LiveSettings, SubSettings
 from anonymizer.publish.settings import RtspSettings
@@ -167,7 +168,7 @@ def load(path: Path) -> Config:
     loaded = settings.build(Config, yamlfile.read(path))
 
     def beside(rules: str) -> str:
-        return str(path.parent / rules) if Path(rules).suffix else rules
+        return str(path.parent / rules) if files.is_path(rules) else rules
 
     return replace(
         loaded,

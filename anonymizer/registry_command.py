@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.table import Table
+from rich.padding import Padding
 
 from anonymizer import download, registry, resources
 from anonymizer.errors import ModelError
@@ -28,12 +28,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _list(_: argparse.Namespace) -> int:
-    table = Table("name", "role", "size", "licence", "present", "description")
-    for model in registry.manifest():
-        where = "comes with the project" if model.own else "fetched" if model.present else "no"
-        table.add_row(model.name, model.role, f"{model.size / 1e6:.2f} MB", model.licence, where, model.description)
-    console = Console()
-    console.print(table)
+    known, console = registry.manifest(), Console(highlight=False)
+    longest = max(len(model.name) for model in known)
+    for model in known:
+        where = "comes with the project" if model.own else "fetched" if model.present else "not fetched"
+        size = f"{model.size / 1e6:.2f} MB"
+        print(f"{model.name:{longest}}  {model.role:10} {size:>9}  {model.licence}, {where}")
+        console.print(Padding(model.description, (0, 0, 0, 4)))
     console.print(f"Fetched models lie in {registry.fetched()}", soft_wrap=True)
     return 0
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import jsonschema
 import pytest
 
-from anonymizer import cli, settings, yamlfile
+from anonymizer import cli, registry, settings, yamlfile
 from anonymizer.errors import ConfigError
 from anonymizer.schema import example, json_schema
 from anonymizer.settings import Secret, Wrong, build, setting
@@ -268,3 +268,10 @@ def test_an_option_has_the_limits_of_its_setting(words: tuple[str, ...], capsys:
 def test_a_demo_of_a_file_that_is_not_there_does_not_begin(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--source", "nope.mp4"]) == 4
     assert "nope.mp4: there is no such file" in capsys.readouterr().err
+
+
+def test_the_models_names_are_never_cut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["models", "list"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n{model.name} " in f"\n{said}" for model in registry.manifest())

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from anonymizer import schema, settings
 from anonymizer.errors import ConfigError
-from anonymizer.policy import rules as rulefile
-from anonymizer.policy import sign_command
+from anonymizer.policy import files, sign_command
 from anonymizer.policy.compare import laxer
 from anonymizer.policy.decision import CameraRules, FaceFacts, Picture
 from anonymizer.policy.explain import explain, remarks
@@ -22,6 +21,7 @@ FACE_HELP = (
     "a face as 'x=820 y=300 w=60 h=80' in pixels, and where needed confidence=0.8 view=3 (seconds) pose=unusable "
     "age=0.1 (seconds since its detection) group=staff member=anna; may be given several times"
 )
+_RULES = "a rules file, or the name of shipped rules"
 _NUMBERS = {"x", "y", "w", "h", "confidence", "view", "age"}
 _WORDS = {"pose", "group", "member"}
 
@@ -30,10 +30,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     rules = subparsers.add_parser("rules", help="check, try out and compare rule files")
     commands = rules.add_subparsers(required=True, metavar="VERB")
     one = commands.add_parser("check", help="report every error with its line and column")
-    one.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    one.add_argument("files", nargs="+", metavar="RULES", help=_RULES)
     one.set_defaults(command=_check)
     one = commands.add_parser("test", help="say which rule decides about a face, and why")
-    one.add_argument("file", type=Path, metavar="FILE")
+    one.add_argument("file", metavar="RULES", help=_RULES)
     one.add_argument("--camera", required=True)
     one.add_argument(
         "--time", help="such as 2026-11-24T17:30, in the rules' time zone unless it names one; default now"
@@ -47,36 +47,25 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     one.set_defaults(command=_example)
     one = commands.add_parser("simulate", help="redact a video and draw zones, rules and decisions into it")
     one.add_argument("video", type=Path, metavar="VIDEO")
-    one.add_argument("file", type=Path, metavar="FILE", help="the rules")
+    one.add_argument("file", metavar="RULES", help=_RULES)
     one.add_argument("target", type=Path, metavar="OUT")
     one.add_argument("--camera", help="whose rules apply; default: the video's name without its suffix")
     one.add_argument("--start", help="when the video begins, as --time of `rules test`; default: unknown")
     one.add_argument("--config", type=Path, metavar="SETTINGS", help="settings; `anonymizer config example` shows all")
     one.set_defaults(command=_simulate)
     one = commands.add_parser("compare", help="say whether rule file B is laxer than A; exit code 1 if so")
-    one.add_argument("a", type=Path, metavar="A")
-    one.add_argument("b", type=Path, metavar="B")
+    one.add_argument("a", metavar="A", help=_RULES)
+    one.add_argument("b", metavar="B", help=_RULES)
     one.set_defaults(command=_compare)
     sign_command.register(commands)
 
 
-def read(path: Path, today: datetime.date | None = None) -> RuleSet:
-    """The rules in a file; calendars are looked for beside it. Raises ConfigError with every problem's place."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    today = today or datetime.datetime.now(datetime.UTC).date()
-    return rulefile.load(text, str(path), today=today, read=lambda name: (path.parent / name).read_bytes())
-
-
 def _check(arguments: argparse.Namespace) -> int:
     failures = []
-    for path in arguments.files:
+    for name in arguments.files:
         try:
-            rules = read(path)
+            path = files.find(name)
+            rules = files.read(path)
         except ConfigError as error:
             failures.append(str(error))
             continue
@@ -89,7 +78,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _test(arguments: argparse.Namespace) -> int:
-    rules = read(arguments.file)
+    rules = files.read(files.find(arguments.file))
     zone = zoneinfo.ZoneInfo(rules.timezone)
     time = _time(arguments.time, zone) if arguments.time else datetime.datetime.now(zone).timestamp()
     width, height = _size(arguments.size)
@@ -124,7 +113,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from anonymizer import config  # the whole frame path, which the other commands do without
     from anonymizer.simulate import simulate
 
-    rules = read(arguments.file)
+    rules = files.read(files.find(arguments.file))
     start = _time(arguments.start, zoneinfo.ZoneInfo(rules.timezone)) if arguments.start else None
     camera = arguments.camera or arguments.video.stem
     chosen = config.load(arguments.config) if arguments.config else config.Config()
@@ -135,7 +124,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    a, b = read(arguments.a), read(arguments.b)
+    a, b = (files.read(files.find(name)) for name in (arguments.a, arguments.b))
     witness, reverse = laxer(a, b), laxer(b, a)
     for one, other, found in ((arguments.b, arguments.a, witness), (arguments.a, arguments.b, reverse)):
         verb = "is" if found is None or found.sure else "may be"

@@ -183,3 +183,11 @@ def test_what_cannot_be_signed_is_said(
     keys.create_relax(tmp_path / "relax.pem", tmp_path / "state")
     with pytest.raises(ConfigError, match=why):
         run("sign", "anonymizer/gate/privacy/set", *words)
+
+
+def test_shipped_rules_go_by_their_name(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "gdpr-default", "retail") == 0
+    assert run("test", "school", "--camera", "yard", "--face", "x=1 y=1 w=9 h=9") == 0
+    assert run("compare", "gdpr-default", rules) == 1
+    with pytest.raises(ConfigError, match="Did you mean 'retail'"):
+        run("check", "retial")

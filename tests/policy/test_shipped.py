@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from anonymizer.policy import Action, FaceFacts, Picture, Recognition, RuleSet, Scope, Verdict
-from anonymizer.policy.commands import read
 from anonymizer.policy.decision import CameraRules
 from anonymizer.policy.explain import remarks
+from anonymizer.policy.files import read
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ANNA = Recognition("anna", frozenset({"staff"}), 0.9, 0.0)
