@@ -61,49 +61,52 @@ class Outlet:
         """A finished frame; nobody may write to it from now on."""
         assert frame.picture is not None
         picture = frame.picture.finish()
-        self._behind.put(partial(self._frame, picture, frame.planes, frame.time, frame.wall, silent=frame.whole))
+        self._behind.put(partial(self._frame, picture, frame, silent=frame.whole))
 
     def notice(self, picture: av.VideoFrame, utc: float) -> None:
         """A drawn picture."""
-        self._behind.put(partial(self._pictures, picture, planes_of(picture), utc, utc))
+        self._behind.put(partial(self._pictures, picture, planes_of(picture), 1.0, utc, utc))
 
     def close(self) -> None:
         """Wait until everything has been encoded."""
         self._behind.close()
 
-    def _frame(self, picture: av.VideoFrame, planes: Planes, seconds: float, wall: float, silent: bool) -> None:
-        self._pictures(picture, planes, seconds, wall)
-        while self._sounds and self._sounds[0].time <= seconds:
+    def _frame(self, picture: av.VideoFrame, frame: Frame, silent: bool) -> None:
+        self._pictures(picture, frame.planes, frame.aspect, frame.time, frame.wall)
+        while self._sounds and self._sounds[0].time <= frame.time:
             unit = self._sounds.popleft()
             if not silent:
                 self._outbox.put_unit(replace(unit, time=unit.time + self._shift), AUDIO)
         now = time.time()
-        latency = max(0.0, now - seconds)
+        latency = max(0.0, now - frame.time)
         self.latencies.append(latency)
         self.served.append(now)
         self._counters.latency.observe(latency)
         self._counters.frames_out += 1
         self._outbox.flush()
 
-    def _pictures(self, picture: av.VideoFrame, planes: Planes, seconds: float, wall: float) -> None:
+    def _pictures(self, picture: av.VideoFrame, planes: Planes, aspect: float, seconds: float, wall: float) -> None:
         # Where a camera's clock or ours was set back, what follows is shifted: encoders and recorders need times that
         # rise, at the pace of the pictures.
         self._shift = max(self._shift, self._newest + 0.001 - seconds)
         seconds = self._newest = seconds + self._shift
         if self._sub is not None and (small := self._sub.picture(planes, seconds)) is not None:
-            self._encode(SUB, small, planes.full_range, seconds, wall)
-        self._encode(MAIN, picture, planes.full_range, seconds, wall)
+            self._encode(SUB, small, planes.full_range, aspect, seconds, wall)
+        self._encode(MAIN, picture, planes.full_range, aspect, seconds, wall)
 
-    def _encode(self, channel: int, picture: av.VideoFrame, full_range: bool, seconds: float, wall: float) -> None:
+    def _encode(
+        self, channel: int, picture: av.VideoFrame, full_range: bool, aspect: float, seconds: float, wall: float
+    ) -> None:
         encoder = self._encoders.get(channel)
-        size = picture.width, picture.height
-        if encoder is None or encoder.size != size or encoder.full_range != full_range:
+        if encoder is None or encoder.shape != (picture.width, picture.height, full_range, aspect):
             if channel == MAIN:
                 rate, settings = self.rate, self._camera.encoder
             else:
                 assert self._camera.sub is not None
                 rate, settings = self._camera.sub.rate, self._camera.sub.encoder
-            encoder = self._encoders[channel] = LiveEncoder(*size, full_range, rate, settings)
+            encoder = self._encoders[channel] = LiveEncoder(
+                picture.width, picture.height, full_range, rate, settings, aspect
+            )
         for unit in encoder.encode(picture, seconds, wall):
             if not self._outbox.put_unit(unit, channel):
                 encoder.request_key()

@@ -58,3 +58,19 @@ def test_a_clock_that_is_set_changes_no_pace(step: float) -> None:
     sounds = [unit.time for unit in box.of(AUDIO)]
     assert len(sounds) == 100
     assert sounds[-40:] == [pytest.approx(unit.time) for unit in main[-41:-1]]  # the first ones may go with what waits
+
+
+@pytest.mark.parametrize("aspect", [1.0, 2.0, 12 / 11])
+def test_the_shape_of_pixels_is_passed_on(aspect: float) -> None:
+    box = Box()
+    camera = CameraSettings(source=SourceSettings(url=Secret("x")), sub=SubSettings(width=64))
+    outlet = Outlet(camera, box, CameraCounters())  # type: ignore[arg-type]
+    for frame in stages.frames(3):
+        frame.aspect = aspect
+        outlet.frame(frame)
+    outlet.close()
+    for channel in (MAIN, SUB):
+        decoder = av.CodecContext.create("h264", "r")
+        assert isinstance(decoder, av.VideoCodecContext)
+        decoder.decode(av.Packet(box.of(channel)[0].data))
+        assert float(decoder.sample_aspect_ratio or 1) == pytest.approx(aspect)

@@ -148,7 +148,8 @@ def draw(
     with FileSource(stretch.path) as source:
         video = source.video
         settings = LiveSettings(preset=config.encoder.preset, crf=config.encoder.crf)
-        encoder = LiveEncoder(video.width, video.height, video.full_range, float(video.rate), settings)
+        aspect = float(video.aspect or 1)
+        encoder = LiveEncoder(video.width, video.height, video.full_range, float(video.rate), settings, aspect)
         segmenter = Segmenter(stretch.camera, folder, _LONGEST, drawn.files.append)
         segmenter.clock = ", ".join(sorted({file.clock for file in stretch.files}))
         for item in source:

@@ -34,7 +34,8 @@ def segments(
     with FileSource(path) as source:
         video = source.video
         settings = LiveSettings(preset=config.encoder.preset, crf=config.encoder.crf)
-        encoder = LiveEncoder(video.width, video.height, video.full_range, float(video.rate), settings)
+        aspect = float(video.aspect or 1)
+        encoder = LiveEncoder(video.width, video.height, video.full_range, float(video.rate), settings, aspect)
         segmenter = Segmenter(camera, folder, 1e9, made.append)
         segmenter.clock = clock
         first: float | None = None

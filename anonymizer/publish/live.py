@@ -50,15 +50,17 @@ class SubSettings:
 class LiveEncoder:
     """Encodes pictures of one size; times may come at any pace but must rise. ``close`` frees it.
 
-    PublishError where the encoder cannot be opened.
+    aspect: shown width of a pixel over its shown height. PublishError where the encoder cannot be opened.
     """
 
-    def __init__(self, width: int, height: int, full_range: bool, rate: float, settings: LiveSettings) -> None:
-        self.size = width, height
-        self.full_range = full_range
+    def __init__(
+        self, width: int, height: int, full_range: bool, rate: float, settings: LiveSettings, aspect: float = 1.0
+    ) -> None:
+        self.shape = width, height, full_range, aspect
         context = av.CodecContext.create("libx264", "w")
         assert isinstance(context, av.VideoCodecContext)
         context.width, context.height = width, height
+        context.sample_aspect_ratio = Fraction(aspect).limit_denominator(4096)
         context.pix_fmt = "yuvj420p" if full_range else "yuv420p"
         context.time_base = Fraction(1, _CLOCK)
         context.framerate = Fraction(rate).limit_denominator(1001)
