@@ -71,6 +71,7 @@ class GopSource(FileSource):
         self._sets: dict[tuple[int, int], bytes] = {}  # by kind and id
         self._length = 0  # bytes of a NAL unit's length; 0 in a byte stream
         self._lost = 0
+        self._size: tuple[int, int] | None = None  # of the first picture
         self._count = 0
         self._gops: dict[int, Gop] = {}
         self.whole_file = ""
@@ -153,7 +154,9 @@ class GopSource(FileSource):
                 gop.doubt = gop.doubt or "damaged"
             if frame.interlaced_frame:
                 gop.doubt = gop.doubt or "interlaced"
-            if frame.format.name not in FAST_FORMATS or self._converter.rescaled:
+            size = frame.width, frame.height
+            self._size = self._size or size
+            if frame.format.name not in FAST_FORMATS or size != self._size:
                 gop.doubt = gop.doubt or "of another format than the file's first picture"
             gop.shown.append(frame.pts)
             self._gops[self._count] = gop

@@ -322,6 +322,17 @@ def test_parameter_sets_that_are_cut_off_or_endless_stop_nothing(tmp_path: Path)
 
 
 @squares
+def test_a_last_picture_of_another_size_is_not_passed_on(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.ts", 2 * GOP, lambda i: False)
+    last = clip(tmp_path / "last.ts", 1, lambda i: False, size=(128, 96))
+    source.write_bytes(source.read_bytes() + last.read_bytes())
+    summary, told = run(source, tmp_path / "out.mp4")
+    assert [entry["copied"] for entry in told] == [True, False, False]  # the second is damaged where the files meet
+    assert summary.frames == 2 * GOP + 1
+    assert {picture.shape for picture in luma(tmp_path / "out.mp4")} == {(192, 256)}
+
+
+@squares
 def test_a_gop_too_long_for_memory_is_encoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gops, "MOST_BYTES", 20_000)
     source = clip(tmp_path / "in.mp4", 3 * GOP, lambda i: False, g="60")
