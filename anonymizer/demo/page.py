@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
+
+from anonymizer.web.local import by_own_name
 
 Still = Callable[[], Awaitable[bytes | None]]
 _RATE = 12.0
@@ -30,13 +33,15 @@ figcaption { padding: .4rem 0; color: #555 } code { background: #e6e6e2; padding
 
 
 class Page:
-    """Adds the page to an HTTP server's routes. rtsp: the address shown; before, after: give the newest JPEGs."""
+    """Adds the page to an HTTP server's routes, which then answer this machine's own names only. rtsp: the address
+    shown; before, after: give the newest JPEGs."""
 
     def __init__(self, app: web.Application, rtsp: str, before: Still, after: Still) -> None:
+        app.middlewares.append(by_own_name)
         self._html = _HTML.replace("RTSP", rtsp)
         app.router.add_get("/", self._page)
-        app.router.add_get("/before.mjpeg", lambda request: self._stream(request, before))
-        app.router.add_get("/after.mjpeg", lambda request: self._stream(request, after))
+        app.router.add_get("/before.mjpeg", partial(self._stream, still=before))
+        app.router.add_get("/after.mjpeg", partial(self._stream, still=after))
 
     async def _page(self, _: web.Request) -> web.Response:
         return web.Response(text=self._html, content_type="text/html")

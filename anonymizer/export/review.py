@@ -22,6 +22,7 @@ from anonymizer.export.deliver import Made
 from anonymizer.export.job import Job
 from anonymizer.export.marks import Mark
 from anonymizer.record import label
+from anonymizer.web.local import by_own_name
 
 Make = Callable[[dict[str, list[Mark]]], tuple[Made, subject.Told]]
 
@@ -122,8 +123,7 @@ async def _serve(session: Session, announce: Callable[[str], None], port: int) -
         site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         port = runner.addresses[0][1]
-        pages.host = f"127.0.0.1:{port}"
-        announce(f"http://{pages.host}/?token={pages.token}")
+        announce(f"http://127.0.0.1:{port}/?token={pages.token}")
         return await done
     finally:
         await runner.cleanup()
@@ -134,11 +134,10 @@ class Pages:
 
     def __init__(self, session: Session, done: asyncio.Future[Signed]) -> None:
         self.token: str = secrets.token_urlsafe(32)
-        self.host = ""
         self._cookie = ""
         self._session, self._done = session, done
         self._making: asyncio.Task[None] | None = None
-        self.app = web.Application(client_max_size=1 << 20, middlewares=[self._guard])
+        self.app = web.Application(client_max_size=1 << 20, middlewares=[by_own_name, self._guard])
         self.app.router.add_get("/", self._page)
         self.app.router.add_get("/review.js", self._script)
         self.app.router.add_get("/review.css", self._style)
@@ -150,10 +149,8 @@ class Pages:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
-        """Only this machine's browser that was given the address; no other site's script, no other name for us."""
-        if request.host != self.host:
-            raise web.HTTPForbidden(text="ask by the address that was announced")
-        if request.method != "GET" and request.headers.get("Origin") != f"http://{self.host}":
+        """Only this machine's browser that was given the address; no other site's script."""
+        if request.method != "GET" and request.headers.get("Origin") != f"http://{request.host}":
             raise web.HTTPForbidden(text="only the page itself may ask this")
         given = request.query.get("token")
         if request.path == "/" and given is not None:
