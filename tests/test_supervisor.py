@@ -69,7 +69,8 @@ class Workers:
         return self._thread.is_alive()
 
     def kill(self) -> None:
-        self._end.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it may have ended at this very moment
+            self._end.shutdown(socket.SHUT_RDWR)
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
