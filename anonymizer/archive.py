@@ -18,7 +18,6 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
@@ -35,6 +34,7 @@ from anonymizer.errors import AnonymizerError, ConfigError, PublishError, Source
 from anonymizer.policy import RuleSet
 from anonymizer.publish.file import CONTAINERS
 from anonymizer.redact import redact
+from anonymizer.threads import end_with_parent
 
 RECORD = ".anonymizer.jsonl"
 VIDEOS = frozenset(CONTAINERS) | {
@@ -294,7 +294,7 @@ def _work(job: _Job, pipe: connection.Connection) -> None:
     """In a process of its own: do the job, and tell about it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us says when to stop
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # what we would write nobody would record
     told = 0.0
 
     def progress(done: int, total: int | None) -> None:
@@ -326,14 +326,6 @@ def _work(job: _Job, pipe: connection.Connection) -> None:
         pipe.send((Outcome(job.file, "failed", code, f"{error.filename}: {error.strerror}"), None))
     except Exception as error:  # a fault of ours in one file must not end the others
         pipe.send((Outcome(job.file, "failed", AnonymizerError.exit_code, f"{job.source}: {error!r}"), None))
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot end us; what we would write nobody would record."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _clear_after(job: _Job, pid: int | None) -> None:

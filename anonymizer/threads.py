@@ -1,10 +1,13 @@
-"""Work handed from thread to thread in order, never more than a few items apart."""
+"""Work handed from thread to thread in order, never more than a few items apart; and a watch on the parent."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
+from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -85,3 +88,17 @@ class Behind(Generic[T]):
                     self._function(item)
                 except BaseException as error:  # raised where the items come from
                     self._error = error
+
+
+def end_with_parent() -> None:
+    """From now on the process ends when the one that started it has gone: a parent that was killed cannot end us."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

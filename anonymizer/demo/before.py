@@ -11,6 +11,7 @@ from anonymizer.access_unit import AccessUnit, AudioParameters
 from anonymizer.frame import Frame
 from anonymizer.ingest.camera import CameraLost, SourceSettings, keep_streaming
 from anonymizer.publish.still import jpeg
+from anonymizer.threads import end_with_parent
 
 _INTERVAL = 1 / 12
 
@@ -34,6 +35,7 @@ class _Painter:
 
 
 def main(source: SourceSettings, pictures: Connection) -> None:
-    """Pull the source and send JPEGs into pictures until killed. To be the target of a spawned process."""
+    """Pull the source and send JPEGs into pictures until killed or orphaned. The target of a spawned process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     keep_streaming(source, _Painter(pictures), Event())

@@ -17,11 +17,13 @@ from anonymizer.publish import RtspSettings, Stream
 from anonymizer.publish.live import LiveEncoder, LiveSettings
 from anonymizer.publish.server import Server
 from anonymizer.synthesis.bank import Bank, FaceModel
+from anonymizer.threads import end_with_parent
 
 
 def main(ready: Connection) -> None:
-    """Serve rtsp://127.0.0.1:PORT/street until killed; the port goes into ready."""
+    """Serve rtsp://127.0.0.1:PORT/street until killed or the parent is gone; the port goes into ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     asyncio.run(_serve(ready))
 
 
