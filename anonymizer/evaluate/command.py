@@ -190,7 +190,7 @@ def _run(given: argparse.Namespace) -> int:
             for scene in walk:
                 for observer in observers:
                     observer.see(scene)
-            facts.append((f"clip {clip.name}", _about(clip, walk.frames)))
+            facts.append((f"clip {clip.name}", _about(clip, walk)))
         people_section, reference = attacked.result() if attacked else (None, Reference())
     facts += [(f"threshold {n}", f"{v:.4f}, FAR 1e-3 of natural faces") for n, v in reference.thresholds.items()]
     sections = [observer.section(reference) for observer in observers] if given.clips else []
@@ -333,10 +333,11 @@ def _file(path: Path) -> str:
     return f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…"
 
 
-def _about(clip: Clip, frames: list[int]) -> str:
-    parts = [f"{frames[0]} frames"]
-    if frames[0] != frames[1]:
-        parts.append(f"the anonymised one has {frames[1]}")
+def _about(clip: Clip, walk: Walk) -> str:
+    frames, other = walk.frames
+    parts = [f"{frames} frames, {walk.judged} of them judged"]
+    if frames != other:
+        parts.append(f"the anonymised one has {other}")
     parts.append("labelled" if clip.labels else "no labels")
     if clip.report is None:
         parts.append("no report: what was done to each face is not known")

@@ -161,15 +161,17 @@ class Observer(Protocol):
 class Walk:
     """Every step-th frame of both clips and the one after it, with the original's faces.
 
-    Faces come from the labels, or else from the detector on the original, linked over time. encoder: how the original
-    is encoded anew; the file is gone after the walk. frames: how many the original and the anonymised clip had so far;
-    all of them after a walk to the end. Iterating raises SourceError where a clip cannot be read, ConfigError where
-    their pictures have different sizes.
+    Faces come from the labels, or else from the detector on the original, linked over time; a frame without labels in a
+    labelled clip is no sample, since nobody says which faces it has. encoder: how the original is encoded anew; the
+    file is gone after the walk. frames: how many the original and the anonymised clip had so far; all of them after a
+    walk to the end. judged: how many samples there were. Iterating raises SourceError where a clip cannot be read,
+    ConfigError where their pictures have different sizes.
     """
 
     def __init__(self, clip: Clip, detector: Detector, encoder: EncoderSettings, *, step: int = 1) -> None:
         self._clip, self._detector, self._encoder, self._step = clip, detector, encoder, step
         self.frames = [0, 0]
+        self.judged = 0
 
     def __iter__(self) -> Iterator[Scene]:
         clip, linker = self._clip, Linker()
@@ -182,7 +184,7 @@ class Walk:
                     return
                 self.frames[0] += before is not None
                 self.frames[1] += after is not None
-                if before is None or after is None or anew is None or before.index % self._step > 1:
+                if before is None or after is None or anew is None or not self._wanted(before.index):
                     continue
                 size = before.planes.width, before.planes.height
                 scene = Scene(
@@ -190,8 +192,14 @@ class Walk:
                     _fitted(after.planes, size, clip), anew.planes, self._detector,
                 )  # fmt: skip
                 if scene.first:
+                    self.judged += 1
                     scene.subjects = _subjects(scene, linker)
                 yield scene
+
+    def _wanted(self, index: int) -> bool:
+        """Whether a frame is a sample or the one after it."""
+        labels, after = self._clip.labels, index % self._step
+        return after <= 1 and (labels is None or index - after in labels.frames)
 
 
 def _fitted(planes: Planes, size: tuple[int, int], clip: Clip) -> Planes:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anonymizer.errors import ConfigError
+from anonymizer.evaluate.labels import Labels
 from anonymizer.evaluate.scene import Clip, Linker, Walk, pose_word
 from anonymizer.faces.detectors import NOTHING, Detections
 from anonymizer.frame import U8
@@ -59,6 +60,14 @@ def test_samples_and_the_frame_after_each(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert walk.frames == [12, 12]
     assert [s.index for s in Walk(Clip("a", path, path, most=3), Blind(), ENCODER)] == [0, 1, 2]
+
+
+def test_frames_without_labels_in_a_labelled_clip_are_not_judged(tmp_path: Path) -> None:
+    path = videos.write(tmp_path / "a.mp4", count=12)
+    labels = Labels({0: [], 3: [], 10: []}, 192, 144, 25.0)
+    walk = Walk(Clip("a", path, path, labels=labels), Blind(), ENCODER, step=5)
+    assert [s.index for s in walk] == [0, 1, 10, 11]
+    assert walk.judged == 2 and walk.frames == [12, 12]
 
 
 def test_lost_frames_are_counted_and_other_sizes_refused(tmp_path: Path) -> None:
