@@ -55,6 +55,9 @@ examples:
   anonymizer evaluate all yard.mp4 door.mp4 --reference other_detector.onnx --recogniser arcface=recogniser.onnx
   anonymizer evaluate reidentify --recogniser sface=recogniser.onnx --people staff_photos
 """
+TAIL = 1
+"""Frames that some tools lose at a clip's end."""
+
 _METHODS = ("replace", "solid", "pixelate", "blur", "silhouette")
 
 
@@ -180,6 +183,7 @@ def _run(given: argparse.Namespace) -> int:
 
     facts = _facts(given, judge)
     facts += [(f"left out: {part}", f"needs {needs}") for part, needs in lacking.items()]
+    doubts: list[str] = []
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:  # half the wait on two cores
         asked = getattr(given, "people", None) or getattr(given, "portraits", None)
         attacked = beside.submit(_attack, given, path, settings) if asked else None
@@ -191,9 +195,17 @@ def _run(given: argparse.Namespace) -> int:
                 for observer in observers:
                     observer.see(scene)
             facts.append((f"clip {clip.name}", _about(clip, walk)))
+            if abs(walk.frames[0] - walk.frames[1]) > TAIL:
+                doubts.append(
+                    f"{clip.name}: the anonymised clip has {walk.frames[1]} frames, the original {walk.frames[0]}. If "
+                    "one is shifted, faces are compared with other pictures, and what is left of them is not seen."
+                )
+                print(doubts[-1], file=sys.stderr, flush=True)
         people_section, reference = attacked.result() if attacked else (None, Reference())
     facts += [(f"threshold {n}", f"{v:.4f}, FAR 1e-3 of natural faces") for n, v in reference.thresholds.items()]
     sections = [observer.section(reference) for observer in observers] if given.clips else []
+    for section in sections:
+        section.about = " ".join([section.about, *doubts])
     sections += [] if people_section is None else [people_section]
     if given.clips and not getattr(given, "no_cost", True):
         _say("measuring cost")
@@ -240,13 +252,23 @@ def _checked(given: argparse.Namespace, recognisers: list[Recogniser]) -> dict[P
         raise ConfigError("nothing to evaluate: give a clip" + (", or --people" if hasattr(given, "people") else ""))
     if "reidentify" in given.parts and not recognisers:
         raise ConfigError("reidentify needs a recogniser: --recogniser FAMILY=FILE")
+    for option in ("anonymised", "labels"):
+        path = getattr(given, option)
+        if len(given.clips) > 1 and path is not None and path.is_file():
+            raise ConfigError(f"--{option} {path}: is one file for {len(given.clips)} clips; give a folder")
     labels: dict[Path, Labels | None] = {}
     for source in given.clips:
         if not source.is_file():
             raise SourceError(f"{source}: there is no such file")
-        FileSource(source).close()  # raises where it is no video
+        with FileSource(source) as reader:  # raises where it is no video
+            video = reader.video
         found = find_labels(given.labels, source) if given.labels else None
-        labels[source] = read_labels(found) if found is not None else None
+        labels[source] = known = read_labels(found) if found is not None else None
+        if known is not None:
+            try:
+                known.check(video)
+            except ConfigError as error:
+                raise ConfigError(f"{source}: {error}") from None
         if given.anonymised:
             _anonymised(source, _name(source, given.clips), given.anonymised)
         if "recall" in given.parts and not given.reference and labels[source] is None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anonymizer.errors import SourceError
+from anonymizer.errors import ConfigError, SourceError
 from anonymizer.evaluate.recall import Known
 from anonymizer.frame import Box
+from anonymizer.ingest.file import VideoFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,15 @@ class Labels:
     width: int
     height: int
     fps: float
+
+    def check(self, video: VideoFormat) -> None:
+        """ConfigError where these are another clip's. A pixel or a hundredth of the rate is rounding."""
+        same = abs(self.width - video.width) <= 1 and abs(self.height - video.height) <= 1
+        if not same or (self.fps and abs(self.fps / float(video.rate) - 1) > 0.01):
+            raise ConfigError(
+                f"its labels are of {self.width} × {self.height} at {self.fps:g} a second, it has {video.width} × "
+                f"{video.height} at {float(video.rate):g}; are they this clip's?"
+            )
 
 
 @dataclass(frozen=True, slots=True)

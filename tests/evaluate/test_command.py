@@ -154,6 +154,23 @@ def test_wrong_arguments_say_what_is_missing(tmp_path: Path) -> None:
         run("utility", clip, "--anonymised", tmp_path / "folder", "--out", tmp_path)
 
 
+def test_clips_that_do_not_belong_together_are_refused_or_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, other = videos.write(tmp_path / "a.mp4", count=8), videos.write(tmp_path / "b.mp4", count=5)
+    out = ["--out", tmp_path / "out"]
+    label = tmp_path / "label.json"
+    label.write_text(json.dumps({"width": 192, "height": 144, "fps": 50.0, "frames": []}))
+    for option, path in (("--anonymised", clip), ("--labels", label)):
+        with pytest.raises(ConfigError, match="one file for 2 clips"):
+            run("utility", clip, other, option, path, *out)
+    with pytest.raises(ConfigError, match=r"a\.mp4: its labels are of 192 × 144 at 50"):
+        run("utility", clip, "--labels", label, *out)
+    assert run("utility", clip, "--anonymised", other, *out) == 0
+    told = "a: the anonymised clip has 5 frames, the original 8"
+    assert told in capsys.readouterr().err and told in (tmp_path / "out" / "evaluation.html").read_text()
+
+
 def test_faces_of_the_sheet_are_hidden_ones() -> None:
     from anonymizer.evaluate.labels import Done, Painted
     from anonymizer.evaluate.recall import Known
