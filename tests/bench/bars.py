@@ -20,6 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from anonymizer.boxes import iou
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = Path(os.environ.get("ANONYMIZER_SHARED", ROOT.parent / "shared"))
 MOVING = ("street", "people-walking", "asl", "liveportrait")
@@ -65,19 +67,13 @@ def replaced(label: Path, report: Path) -> tuple[int, int, int, int]:
         for face in known.get(frame["index"], []):
             if face["state"] != "face":
                 continue
-            swapped = any(one["method"] == "replace" and _iou(one["box"], face["box"]) > 0.25 for one in frame["faces"])
+            swapped = any(one["method"] == "replace" and iou(one["box"], face["box"]) > 0.25 for one in frame["faces"])
             every += 1
             every_replaced += swapped
             if face["box"][3] >= 48 and face["pose"] in ("frontal", "half"):
                 near += 1
                 near_replaced += swapped
     return near, near_replaced, every, every_replaced
-
-
-def _iou(a: list[float], b: list[float]) -> float:
-    wide = max(0.0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
-    high = max(0.0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
-    return wide * high / (a[2] * a[3] + b[2] * b[3] - wide * high + 1e-9)
 
 
 def main() -> None:
@@ -125,9 +121,15 @@ def show(scores: dict[str, Any], leaks: dict[str, dict[str, Any]], swaps: list[i
             f"{told[key]:.2f}" if told.get(key) is not None else ""
             for key in ("untouched", "left", "found_replaced", "outside_psnr")
         ]
+        if "error" in told:
+            seen = ["leak.py failed", "", "", ""]
         table.add_row(stem, str(row["faces"]), f"{row['cov']:.1f}", *bins, str(row["longest"]), f"{row['spill']:.2f}",
                       f"{row['fp_per_frame']:.2f}", *seen)  # fmt: skip
     console.print(table)
+    failed = {stem: told["error"] for stem, told in leaks.items() if "error" in told}
+    for stem, error in failed.items():
+        console.print(f"{stem}: leak.py failed: {error}", markup=False)
+    lacking = f", without {', '.join(failed)}" if failed else ""
     for recogniser in ("y1", "omz"):
         told = [
             (leak["reid_faces"], leak["reid"][recogniser])
@@ -138,7 +140,9 @@ def show(scores: dict[str, Any], leaks: dict[str, dict[str, Any]], swaps: list[i
         if faces:
             match = sum(count * one["match"] for count, one in told) / faces
             control = sum(count * one["control"] for count, one in told) / faces
-            console.print(f"{recogniser}: still matching {match:.2f} % of {faces} faces, control {control:.2f} %")
+            console.print(
+                f"{recogniser}: still matching {match:.2f} % of {faces} faces, control {control:.2f} %{lacking}"
+            )
     near, near_swapped, every, every_swapped = swaps
     if near:
         shares = f"{near_swapped / near:.1%} of {near} frontal and half-profile faces of 48 px and more"
