@@ -61,6 +61,9 @@ class Utility:
         self._faces: list[_Face] = []
         self._found: list[tuple[str, str, bool, bool]] = []  # who, method, whether, and in the original encoded anew
         self._outside: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
+        self._whole: list[
+            tuple[str, bool]
+        ] = []  # the clip of each frame with a report, and whether it was covered whole
         self._sheet = Sheet(seed)
 
     def see(self, scene: Scene) -> None:
@@ -88,8 +91,10 @@ class Utility:
 
     def _rest(self, scene: Scene) -> None:
         """The picture outside the known faces, grown by their size; and outside all that was painted as well."""
-        if scene.done is not None and scene.done.whole:
-            return
+        if scene.done is not None:
+            self._whole.append((scene.clip.name, scene.done.whole))
+            if scene.done.whole:
+                return
         places = [boxes.grown(s.known.box, 1.0) for s in scene.subjects]
         areas = {FACES: places}
         if scene.done is not None:
@@ -124,6 +129,10 @@ class Utility:
                 _expressions(out, word(kind), faces)
                 _expressions(out, f"{word(kind)}, {LARGE} px and more", large)
             _sharp(out, word(kind), faces)
+        if self._whole:
+            clips, whole = (np.array(column) for column in zip(*self._whole, strict=True))
+            how = "Frames of which nothing is left; figures of the rest of the picture leave them out."
+            out.number("covered whole", "frames", rate(whole, clips), how, "%", 100, over="clips")
         for area in _AREAS:
             self._areas(out, area)
         out.sheets = self._sheet.sheets()
@@ -138,7 +147,7 @@ class Utility:
         ours, plain = (10 * np.log10(255**2 / np.maximum(v, 1e-9)) for v in (squared, codec))
         count = sum(len(rows) for (name, _), rows in self._outside.items() if name == area)
         worst, moved = int(np.argmin(ours - plain)), int(np.argmax(shifted))
-        how = f"Luma outside {_AREAS[area]}. Mean over clips."
+        how = f"Luma outside {_AREAS[area]}; frames covered whole are left out. Mean over clips."
         for of, values in (("all clips", ours), (f"all clips{ANEW}", plain), ("lost against that", plain - ours)):
             mean = ratio(values, np.ones(len(clips)), clips, count=count)
             out.number(f"outside {area}, PSNR", of, mean, how, "dB", over="clips")
