@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +30,8 @@ class Goal:
 class Figure:
     """One number. name: of the quantity; of: what it was measured on, such as a recogniser or a class of faces.
 
-    value: None where there is too little to say. low, high: 95 % interval. count: faces, pairs or frames behind it.
-    over: of how many people or tracks these are. how: the way it was made.
+    value: None where there is too little to say, or it is no number. low, high: 95 % interval. count: faces, pairs or
+    frames behind it. over: of how many people or tracks these are. how: the way it was made.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Figure:
     high: float | None = None
     over: str = ""
     goal: Goal | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                object.__setattr__(self, name, None)
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -64,12 +71,12 @@ class Figure:
         return f"{shown} {self.unit}".strip()
 
     def verdict(self) -> str:
-        """Whether the goal is met; not sure where the interval reaches across it."""
+        """Whether the goal is met; not sure where the interval reaches across it, or where there is none."""
         if self.goal is None or self.value is None:
             return ""
-        ends = {self.goal.met(end) for end in (self.low, self.high) if end is not None}
-        word = "met" if self.goal.met(self.value) else "missed"
-        return f"{word}, not sure" if len(ends) > 1 else word
+        met = self.goal.met(self.value)
+        sure = all(end is not None and self.goal.met(end) == met for end in (self.low, self.high))
+        return ("met" if met else "missed") + ("" if sure else ", not sure")
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from anonymizer.errors import PublishError
 from anonymizer.evaluate import page as report
 from anonymizer.evaluate import plot
 from anonymizer.evaluate.figure import Figure, Goal, Section
-from anonymizer.evaluate.statistics import Rate
+from anonymizer.evaluate.statistics import Rate, rate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -92,3 +92,13 @@ def test_values_in_words() -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="evaluation"):
         report.write(tmp_path / "nowhere", "t", [], [])
+
+
+def test_nothing_is_sure_without_an_interval_and_what_is_no_number_is_left_out() -> None:
+    one = Section("a", "b")
+    one.share("found", "x", rate(np.ones(3, bool), np.array(["a"] * 3)), "", Goal(98, least=True))
+    assert one.figures[0].verdict() == "met, not sure"
+    for value in (float("nan"), float("inf")):
+        figure = Figure("n", "o", value, "", 1, "h", value, value, goal=Goal(5))
+        assert figure.text() == "too little to say" and figure.verdict() == ""
+        json.loads(json.dumps(figure.plain(), allow_nan=False))
