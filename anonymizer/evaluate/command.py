@@ -210,7 +210,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.clips and not getattr(given, "no_cost", True):
         _say("measuring cost")
         encoder, first = settings.encoder, given.clips[0]
-        sections.append(cost.section(first, encoder, cost.rounds(first, encoder, given.rounds)))
+        sections.append(cost.section(first, encoder, cost.rounds(first, encoder, given.rounds, given.config)))
     return _tell(given, facts, sections)
 
 

@@ -5,7 +5,7 @@ medians over the rounds. CPU seconds are the process's, user and system, all thr
 finished file: imports and loading of models are left out. PSS is read when the last picture has been taken. The floor
 decodes and encodes with the same settings and writes nothing.
 
-    python -m anonymizer.evaluate.cost VARIANT CLIP OUT PRESET CRF
+    python -m anonymizer.evaluate.cost VARIANT CLIP OUT PRESET CRF [CONFIG]
 
 is what one of these processes runs; it prints its figures as JSON.
 """
@@ -67,17 +67,19 @@ def floor(clip: Path, settings: EncoderSettings) -> Figures:
     return {"frames": frames, "cpu": time.process_time() - start, "pss": memory}
 
 
-def ours(clip: Path, out: Path, settings: EncoderSettings, method: str) -> Figures:
-    """The stages of ``redact``, timed one by one as well."""
+def ours(clip: Path, out: Path, settings: EncoderSettings, method: str, config: Path | None) -> Figures:
+    """The stages of ``redact``, timed one by one as well. config: of which file, the defaults without one."""
     from anonymizer.assembly import pipeline
-    from anonymizer.config import Config
+    from anonymizer.config import Config, load
     from anonymizer.ingest.file import FileSource
     from anonymizer.policy import Action, Policy, RuleSet, Treatment
     from anonymizer.publish.file import FileSink
 
     rules = RuleSet(default=Treatment(action=Action[method.upper()]))
     reader = FileSource(clip)
-    stages = pipeline(Config(), Policy(rules, "bench", None), camera="bench", replace=method == "replace")
+    stages = pipeline(
+        load(config) if config else Config(), Policy(rules, "bench", None), camera="bench", replace=method == "replace"
+    )
     sink = FileSink(out, reader.video, settings)
     counts = {"frames": 0, "faces": 0, "swapped": 0}
     encoding = 0.0
@@ -108,26 +110,26 @@ def ours(clip: Path, out: Path, settings: EncoderSettings, method: str) -> Figur
     return {**counts, "cpu": cpu, "pss": memory, "encode (wall)": encoding, **stages.seconds}
 
 
-def measure(variant: str, clip: Path, out: Path, settings: EncoderSettings) -> Figures:
+def measure(variant: str, clip: Path, out: Path, settings: EncoderSettings, config: Path | None = None) -> Figures:
     """One variant in a process of its own, on one thread. SourceError where it fails, with what it said."""
     command = [sys.executable, "-m", "anonymizer.evaluate.cost", variant, str(clip), str(out)]
+    command += [settings.preset, str(settings.crf), *([str(config)] if config else [])]
     done = subprocess.run(
-        [*command, settings.preset, str(settings.crf)], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SourceError(f"{clip}: {variant} failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def rounds(clip: Path, settings: EncoderSettings, count: int) -> dict[str, list[Figures]]:
+def rounds(clip: Path, settings: EncoderSettings, count: int, config: Path | None = None) -> dict[str, list[Figures]]:
     """All variants in turn, so many times."""
     out: dict[str, list[Figures]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(count):
             for variant in VARIANTS:
-                out[variant].append(measure(variant, clip, Path(folder) / "out.mp4", settings))
+                out[variant].append(measure(variant, clip, Path(folder) / "out.mp4", settings, config))
     return out
 
 
@@ -170,11 +172,15 @@ def section(clip: Path, settings: EncoderSettings, measured: dict[str, list[Figu
 
 def main(arguments: list[str]) -> int:
     """One variant, for ``measure``."""
-    variant, clip, out, preset, crf = arguments
+    variant, clip, out, preset, crf, *more = arguments
+    config = Path(more[0]) if more else None
     settings = EncoderSettings(preset=preset, crf=int(crf))  # type: ignore[arg-type]
     start = time.perf_counter()
     try:
-        figures = floor(Path(clip), settings) if variant == "floor" else ours(Path(clip), Path(out), settings, variant)
+        if variant == "floor":
+            figures = floor(Path(clip), settings)
+        else:
+            figures = ours(Path(clip), Path(out), settings, variant, config)
     except AnonymizerError as error:
         print(error, file=sys.stderr)
         return error.exit_code

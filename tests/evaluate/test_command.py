@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from anonymizer.errors import ConfigError, SourceError
-from anonymizer.evaluate import command
+from anonymizer.evaluate import command, cost
+from anonymizer.publish.encoder import EncoderSettings
 from tests import videos
 
 
@@ -129,6 +130,13 @@ def test_cost_of_a_drawn_clip(tmp_path: Path) -> None:
     assert said["CPU", "floor"]["value"] > 0 and said["CPU", "floor"]["count"] == 20
     assert said["CPU", "replace over the floor"]["value"] > 1
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["evaluation.html", "evaluation.json"]
+
+
+def test_cost_is_that_of_the_configuration(tmp_path: Path) -> None:
+    clip, settings = videos.write(tmp_path / "a.mp4", count=3), tmp_path / "settings.yaml"
+    settings.write_text("faces: {detector: none.onnx}\n")
+    with pytest.raises(SourceError, match=r"solid failed: .*none\.onnx"):
+        cost.measure("solid", clip, tmp_path / "out.mp4", EncoderSettings(), settings)
 
 
 def test_wrong_arguments_say_what_is_missing(tmp_path: Path) -> None:
