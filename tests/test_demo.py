@@ -23,7 +23,7 @@ def test_the_cameras_picture_is_shown_by_this_machines_own_name_only() -> None:
 
     async def run() -> None:
         app = web.Application()
-        Page(app, "rtsp://…", still, still)
+        Page(app, lambda: "rtsp://…", still, still)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -89,12 +89,15 @@ async def _serve(given: argparse.Namespace, source: SourceSettings, pictures: Co
         return await service.cameras["demo"].still(1.0)
 
     threading.Thread(target=take, name="before", daemon=True).start()
-    rtsp = f"rtsp://127.0.0.1:{given.rtsp_port}/demo"
+
+    def rtsp() -> str:
+        return f"rtsp://127.0.0.1:{service.rtsp.port}/demo"
+
     Page(service.http.app, rtsp, seen_before, seen_after)
     running = asyncio.create_task(service.run())
     ready = asyncio.create_task(service.ready.wait())
     await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
     if ready.done():
-        print(f"\n  page  http://127.0.0.1:{service.http.port}/\n  RTSP  {rtsp}\n\nCtrl-C ends it.", flush=True)
+        print(f"\n  page  http://127.0.0.1:{service.http.port}/\n  RTSP  {rtsp()}\n\nCtrl-C ends it.", flush=True)
     ready.cancel()
     await running

@@ -33,18 +33,18 @@ figcaption { padding: .4rem 0; color: #555 } code { background: #e6e6e2; padding
 
 
 class Page:
-    """Adds the page to an HTTP server's routes, which then answer this machine's own names only. rtsp: the address
-    shown; before, after: give the newest JPEGs."""
+    """Adds the page to an HTTP server's routes, which then answer this machine's own names only. rtsp: gives the
+    address shown; before, after: give the newest JPEGs."""
 
-    def __init__(self, app: web.Application, rtsp: str, before: Still, after: Still) -> None:
+    def __init__(self, app: web.Application, rtsp: Callable[[], str], before: Still, after: Still) -> None:
         app.middlewares.append(by_own_name)
-        self._html = _HTML.replace("RTSP", rtsp)
+        self._rtsp = rtsp
         app.router.add_get("/", self._page)
         app.router.add_get("/before.mjpeg", partial(self._stream, still=before))
         app.router.add_get("/after.mjpeg", partial(self._stream, still=after))
 
     async def _page(self, _: web.Request) -> web.Response:
-        return web.Response(text=self._html, content_type="text/html")
+        return web.Response(text=_HTML.replace("RTSP", self._rtsp()), content_type="text/html")
 
     @staticmethod
     async def _stream(request: web.Request, still: Still) -> web.StreamResponse:

@@ -52,8 +52,8 @@ class Coverage:
         out = Section(
             "Recall",
             f"Which faces were covered. Reference: {judged_by}. A face is covered when {COVERED:.0%} of its box is "
-            "hidden by what the report says was painted; the untouched share is measured on the pixels and believes no "
-            "report.",
+            "hidden by what the report says was painted; the untouched share is measured on the pixels, of all "
+            "faces but those that the report says were kept on purpose.",
         )
         scores = {name: s for name, (clip, size) in self._clips.items() if (s := self._score(clip, size)) is not None}
         if scores:

@@ -25,7 +25,8 @@ FARS = (1e-2, 1e-3)
 class Known:
     """How often people are known. accepted: share of true pairs above the threshold, by false accept rate, None where
     there are too few impostors to set it; hits: bool (n,), whether the nearest was the right one (rank-1), for the
-    faces of ``who``; chance: rank-1 of one who always names the most frequent person."""
+    faces of ``who``; chance: rank-1 of one who sees no face: who always names the most frequent person in the same
+    frame, and any of the gallery against one."""
 
     accepted: dict[float, Rate | None]
     hits: NDArray[np.bool_]

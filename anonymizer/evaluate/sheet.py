@@ -36,20 +36,15 @@ class Sheet:
             for name, low, high in CLASSES:
                 if not low <= subject.known.box[3] < high:
                     continue
-                self._seen[name] += 1
-                kept = self._tiles[name]
-                place = len(kept)
-                if place >= ROWS * COLUMNS:
-                    place = int(self._random.integers(self._seen[name]))
-                    if place >= ROWS * COLUMNS:
-                        continue
                 tile = self._tile(scene, subject)
                 if tile is None:
-                    self._seen[name] -= 1
-                elif place < len(kept):
-                    kept[place] = tile
-                else:
+                    continue
+                self._seen[name] += 1
+                kept = self._tiles[name]
+                if len(kept) < ROWS * COLUMNS:
                     kept.append(tile)
+                elif (place := int(self._random.integers(self._seen[name]))) < ROWS * COLUMNS:
+                    kept[place] = tile
 
     @staticmethod
     def _tile(scene: Scene, subject: Subject) -> U8 | None:
@@ -86,7 +81,9 @@ class Sheet:
                 r, c = divmod(i, COLUMNS)
                 page[r * TILE : (r + 1) * TILE, c * TILE : (c + 1) * TILE] = tile
             reach = f"{low} to {high - 1} px" if high < 1000 else f"{low} px and more"
-            out.append((f"About {name} px high ({reach}): {len(tiles)} of {self._seen[name]} faces", page))
+            out.append(
+                (f"About {name} px high ({reach}): {len(tiles)} of {self._seen[name]} faces that may be shown", page)
+            )
         return out
 
 

@@ -33,6 +33,8 @@ _SETTLE = 5.0  # seconds
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = Path(os.environ.get("ANONYMIZER_SHARED", ROOT.parent / "shared"))
+LATEST = 3.0
+"""Seconds after which a picture is taken for another loop's of the clip."""
 
 
 def watch(url: str, seconds: float) -> None:
@@ -60,9 +62,9 @@ def memory(pid: int, what: str = "Pss") -> float:
 
 def measure(
     clip: str, seconds: float, lookahead: float, threads: int, folder: Path
-) -> tuple[list[float], float, float, str]:
-    """(added seconds of each picture, PSS in MB of the worker, share of pictures that came through, what the proxy gave
-    up)."""
+) -> tuple[list[float], int, float, float, str]:
+    """(added seconds of each picture, how many came later than LATEST or without the camera's, PSS in MB of the worker,
+    share of pictures that came through, what the proxy gave up)."""
     once = stamp.stamped(SHARED / "footage" / "video" / clip, folder / f"once-{clip}")
     long = folder / f"long-{clip}"
     subprocess.run(
@@ -89,8 +91,14 @@ def measure(
     for number, arrived in direct:
         seen.setdefault(number, []).append(arrived)
     before = ([arrived - at for at in seen.get(number, []) if at <= arrived] for number, arrived in through)
-    added = [min(each) for each in before if each and min(each) < 3]
-    return added, megabytes, len(through) / max(1, len(direct)), ", ".join(dict.fromkeys(given_up)) or "nothing"
+    added = [min(each) for each in before if each and min(each) < LATEST]
+    return (
+        added,
+        len(through) - len(added),
+        megabytes,
+        len(through) / max(1, len(direct)),
+        ", ".join(dict.fromkeys(given_up)) or "nothing",
+    )
 
 
 def main() -> None:
@@ -104,16 +112,27 @@ def main() -> None:
     if given.watch:
         watch(given.watch, given.seconds)
         return
-    table = Table("clip", "pictures", "added ms median", "p95", "worst", "came through", "worker PSS MB", "given up")
+    table = Table(
+        "clip",
+        "pictures",
+        "added ms median",
+        "p95",
+        "worst",
+        f"> {LATEST:g} s, not among these",
+        "came through",
+        "worker PSS MB",
+        "given up",
+    )
     for clip in given.clips:
         with tempfile.TemporaryDirectory() as folder:
-            added, megabytes, share, given_up = measure(
+            added, late, megabytes, share, given_up = measure(
                 clip, given.seconds, given.lookahead, given.threads, Path(folder)
             )
         ms = sorted(1000 * v for v in added)
         p95 = ms[int(0.95 * len(ms))] if ms else float("nan")
         table.add_row(clip, str(len(ms)), f"{statistics.median(ms):.0f}" if ms else "", f"{p95:.0f}",
-                      f"{ms[-1]:.0f}" if ms else "", f"{share:.0%}", f"{megabytes:.0f}", given_up)  # fmt: skip
+                      f"{ms[-1]:.0f}" if ms else "", str(late), f"{share:.0%}", f"{megabytes:.0f}",
+                      given_up)  # fmt: skip
     Console(width=140).print(table)
 
 

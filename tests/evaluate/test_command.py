@@ -204,4 +204,7 @@ def test_faces_of_the_sheet_are_hidden_ones() -> None:
     sheet.see(Scene(clip, 0, 0.0, True, *pictures, None, subjects))  # type: ignore[arg-type]
     ((caption, picture),) = sheet.sheets()
     # The second face is said to be hidden and is not: it stays off the sheet.
+    for index in range(1, 40):
+        sheet.see(Scene(clip, index, 0.0, True, *pictures, None, subjects))  # type: ignore[arg-type]
+    assert "12 of 40 faces that may be shown" in sheet.sheets()[0][0]
     assert "1 of 1" in caption and picture.shape == (160, 960, 3)
