@@ -84,14 +84,20 @@ class Identities:
             "Each face is aligned by its five points in the original, and the same place is taken from the anonymised "
             f"clip. Frontal and half-profile faces of {SMALLEST} px and more. The control is the original with the "
             "known boxes filled with grey: what hair, ears and context give away. Only what exceeds it is the "
-            "anonymiser's leak. Tracks of several clips count as one person where all recognisers take their originals "
-            "for one.",
+            "anonymiser's leak. Tracks count as one person where all recognisers take their originals for one, unless "
+            "both are in one picture.",
         )
+        if not reference.thresholds:
+            out.about += (
+                " That needs the threshold of natural faces, which --people gives. Without it a person whose track "
+                "breaks counts as several, his own impostor: no TAR is told, and rank-1 may be too low."
+            )
         self.samples = joined(self.samples, reference.thresholds)
+        apart = bool(reference.thresholds)
         for recogniser in self._recognisers:
             for kind, chosen in groups(self.samples).items():
-                tell_frames(out, recogniser.name, kind, chosen, reference.thresholds.get(recogniser.name))
-                tell_enrolled(out, recogniser.name, kind, chosen, "frames of the track's first half")
+                tell_frames(out, recogniser.name, kind, chosen, reference.thresholds.get(recogniser.name), apart)
+                tell_enrolled(out, recogniser.name, kind, chosen, "frames of the track's first half", apart)
         if rows := out.rows("same frame, still matching"):
             out.plots.append(plot.bars("Same frame, still matching, %", rows, 0, 20))
         diversity(out, self._recognisers, groups(self.samples).get("replaced", []), reference.portraits)
@@ -99,12 +105,14 @@ class Identities:
 
 
 def joined(samples: Sequence[Sample], thresholds: dict[str, float]) -> list[Sample]:
-    """The samples with one name for the tracks of different clips whose mean originals every recogniser takes for one
-    person, by its threshold of natural faces: they are no impostors of each other."""
+    """The samples with one name for the tracks whose mean originals every recogniser takes for one person, by its
+    threshold of natural faces: they are no impostors of each other. Tracks that share a picture are two people's."""
     if not thresholds or not samples:
         return list(samples)
     tracks = names(samples)
-    clips = {one.who: one.clip for one in samples}
+    pictures: dict[str, set[tuple[str, int]]] = {}
+    for one in samples:
+        pictures.setdefault(one.who, set()).add((one.clip, one.order))
     same: np.ndarray | None = None
     for recogniser, threshold in thresholds.items():
         means, people = reidentify.enrol(triple(samples, recogniser).original, tracks)
@@ -113,8 +121,9 @@ def joined(samples: Sequence[Sample], thresholds: dict[str, float]) -> list[Samp
     assert same is not None
     first: dict[str, str] = {}
     for i, name in enumerate(people):
-        known = [first[other] for j, other in enumerate(people[:i]) if same[i, j] and clips[other] != clips[name]]
-        first[name] = known[0] if known else name
+        known = dict.fromkeys(first[other] for j, other in enumerate(people[:i]) if same[i, j])
+        first[name] = next((person for person in known if not pictures[person] & pictures[name]), name)
+        pictures[first[name]] |= pictures[name]
     return [replace(one, who=first[one.who]) for one in samples]
 
 
@@ -140,8 +149,10 @@ def names(samples: Sequence[Sample]) -> NDArray[np.str_]:
     return np.array([one.who for one in samples])
 
 
-def tell_frames(out: Section, recogniser: str, kind: str, chosen: Sequence[Sample], natural: float | None) -> None:
-    """The same-frame attack, and its control."""
+def tell_frames(
+    out: Section, recogniser: str, kind: str, chosen: Sequence[Sample], natural: float | None, apart: bool = True
+) -> None:
+    """The same-frame attack, and its control. apart: see ``tell_known``."""
     faces, who = triple(chosen, recogniser), names(chosen)
     clips = np.array([one.clip for one in chosen])
     several = len(np.unique(who)) > 1
@@ -151,7 +162,7 @@ def tell_frames(out: Section, recogniser: str, kind: str, chosen: Sequence[Sampl
         if several:
             known = reidentify.same_frame(probes, faces.original, who)
             how = "Cosine with the original of the same frame; the threshold is set on other people's originals."
-            tell_known(out, "same frame", of, known, how, "original of another frame")
+            tell_known(out, "same frame", of, known, how, "original of another frame", apart)
         if natural is not None:
             matched.append(reidentify.matching(probes, faces.original, who, clips, natural))
             out.share(
@@ -173,8 +184,11 @@ def tell_frames(out: Section, recogniser: str, kind: str, chosen: Sequence[Sampl
         out.plots.append(plot.histogram(title, [*cosines, ("different people's originals", other)], -0.5, 1))
 
 
-def tell_enrolled(out: Section, recogniser: str, kind: str, chosen: Sequence[Sample], enrolment: str) -> None:
-    """The attack by a gallery of originals; the first half of each person's faces is enrolled."""
+def tell_enrolled(
+    out: Section, recogniser: str, kind: str, chosen: Sequence[Sample], enrolment: str, apart: bool = True
+) -> None:
+    """The attack by a gallery of originals; the first half of each person's faces is enrolled. apart: see
+    ``tell_known``."""
     faces, who = triple(chosen, recogniser), names(chosen)
     first = reidentify.parts(who, np.array([one.order for one in chosen]))
     if len(np.unique(who[first])) < 2:
@@ -183,7 +197,7 @@ def tell_enrolled(out: Section, recogniser: str, kind: str, chosen: Sequence[Sam
     for label, probes in (("", faces.anonymised), (", control", faces.control), (", original", faces.original)):
         known = reidentify.enrolled(probes[~first], who[~first], gallery, known_names)
         how = f"Against originals enrolled from {enrolment}."
-        tell_known(out, "enrolment", f"{recogniser}, {kind}{label}", known, how, "enrolled person")
+        tell_known(out, "enrolment", f"{recogniser}, {kind}{label}", known, how, "enrolled person", apart)
 
 
 def tell_trained(out: Section, recogniser: str, kind: str, chosen: Sequence[Sample]) -> None:
@@ -209,8 +223,9 @@ def tell_trained(out: Section, recogniser: str, kind: str, chosen: Sequence[Samp
     )  # fmt: skip
 
 
-def tell_known(out: Section, name: str, of: str, known: Known, how: str, what: str) -> None:
-    for far, accepted in known.accepted.items():
+def tell_known(out: Section, name: str, of: str, known: Known, how: str, what: str, apart: bool = True) -> None:
+    """apart: whether different names are different people; no TAR is told where they need not be."""
+    for far, accepted in known.accepted.items() if apart else ():
         out.share(f"{name}, TAR at FAR {far:g}", of, accepted, how)
     if known.first is not None:
         out.share(

@@ -55,12 +55,14 @@ def same_frame(probes: F32, originals: F32, who: Names) -> Known:
 
 def matching(probes: F32, originals: F32, who: Names, clips: Names, natural: float) -> NDArray[np.bool_]:
     """bool (n,): faces that match the original of the same frame above a threshold set on natural faces, or above the
-    FAR 1e-2 of their own clip's impostors if that is higher (300 pairs at least)."""
+    FAR 1e-2 of their own clip's impostors if that is higher (300 pairs at least). Pairs whose originals match are no
+    impostors: a track that breaks gives one person two names."""
     out = np.zeros(len(probes), bool)
     for clip in np.unique(clips):
         here = clips == clip
         scores = probes[here] @ originals[here].T
-        own = threshold_at(scores[who[here][:, None] != who[here][None]], 1e-2)
+        others = (who[here][:, None] != who[here][None]) & (originals[here] @ originals[here].T <= natural)
+        own = threshold_at(scores[others], 1e-2)
         out[here] = np.diag(scores) > max(natural, natural if own is None else own)
     return out
 

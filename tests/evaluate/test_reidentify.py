@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from anonymizer.evaluate import attack, reidentify
-from anonymizer.evaluate.identity import Sample, joined
+from anonymizer.evaluate.identity import Identities, Sample, joined
+from anonymizer.evaluate.scene import Reference
 from anonymizer.faces.recogniser import unit
 from anonymizer.frame import F32
 
@@ -137,3 +138,27 @@ def test_one_person_in_two_clips_is_no_impostor_of_himself(originals: F32) -> No
     assert sorted({one.who for one in joint}) == ["a/0", "a/1", "a/2", "b/3"]
     assert joined(samples, {}) == samples
     assert {one.who for one in joined(samples, {"net": -1.0}) if one.clip == "a"} == {"a/0", "a/1", "a/2"}
+
+
+def test_one_person_whose_track_breaks_is_no_impostor_of_himself(originals: F32) -> None:
+    """A full leak, each person in two tracks one after the other."""
+
+    class Net:
+        name = "net"
+
+    def told(thresholds: dict[str, float]) -> dict[str, float | None]:
+        identities = Identities([Net()])  # type: ignore[list-item]
+        identities.samples = [
+            Sample("a", f"{who} {order // 3}", int(order), "replace", {"net": np.stack([face] * 3)})
+            for who, order, face in zip(WHO, ORDER, originals, strict=True)
+        ]
+        figures = identities.section(Reference(thresholds)).figures
+        assert len({one.who for one in identities.samples}) == (PEOPLE if thresholds else 2 * PEOPLE)
+        return {one.name: one.value for one in figures if one.of == "net, replaced"}
+
+    known = told({"net": 0.6})
+    assert known["same frame, TAR at FAR 0.001"] == known["enrolment, TAR at FAR 0.001"] == 100
+    broken = np.array([f"{who} {order // 3}" for who, order in zip(WHO[:60], ORDER[:60], strict=True)])
+    assert reidentify.matching(originals[:60], originals[:60], broken, CLIPS[:60], 0.6).all()
+    unknown = told({})
+    assert not any("TAR" in name for name in unknown) and "same frame, rank-1" in unknown
