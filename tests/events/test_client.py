@@ -157,7 +157,8 @@ def test_events_from_a_broken_connection_are_sent_again(
     client.settings = dataclasses.replace(client.settings, port=other.port)
     broker.stop()
     wanted = list(range(WINDOW + 5))
-    eventually(lambda: [json.loads(e)["number"] for e in observer.of("anonymizer/events")] == wanted)
+    # At least once: on a busy machine the connection to the other one may break too.
+    eventually(lambda: list(dict.fromkeys(json.loads(e)["number"] for e in observer.of("anonymizer/events"))) == wanted)
 
 
 def test_a_frozen_broker_costs_nobody_time_and_bounded_memory(
