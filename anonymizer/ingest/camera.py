@@ -28,7 +28,7 @@ from anonymizer.ingest.assembler import Assembler
 from anonymizer.ingest.backoff import REFUSED, Backoff
 from anonymizer.ingest.clock import CameraClock
 from anonymizer.ingest.file import FileSource
-from anonymizer.ingest.picture import Converter, Picture, orientation_of, upright
+from anonymizer.ingest.picture import AS_CODED, Converter, Picture, orientation_of, upright
 from anonymizer.ingest.timestamps import Timeline
 from anonymizer.settings import Secret, Wrong, hint, setting
 
@@ -252,6 +252,7 @@ class _Connection:
         codec = video.codec_context.name
         assembler = Assembler(codec == "hevc") if codec in _ASSEMBLED and "fflags" in self._options else None
         heard, pictures, undecodable = time.monotonic(), 0, 0
+        orientation = AS_CODED
         while True:
             try:
                 for packet in self._container.demux(*streams):
@@ -284,7 +285,9 @@ class _Connection:
                         heard = time.monotonic()
                         pts = timeline.stamp(decoded.pts)
                         seconds, wall = clock.at(float(pts * base), time.time())
-                        orientation = orientation_of(decoded)
+                        # Of key frames: PyAV's side data and their frame hold each other until both are collected.
+                        if decoded.key_frame or not pictures:
+                            orientation = orientation_of(decoded)
                         coded = upright(converter.convert(decoded), orientation)
                         coded.pts, coded.time_base = pts, base
                         picture = Picture(coded)
