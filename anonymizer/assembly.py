@@ -106,7 +106,8 @@ def pipeline(
     # OpenCV's own threads wait by spinning: on pictures the size of faces they cost half as much again and save no time
     cv2.setNumThreads(1)
     faces = config.faces
-    log.info("models: %s", models(config))
+    if log.isEnabledFor(logging.INFO):  # asking for the models reads the manifest
+        log.info("models: %s", models(config))
     first, second = detectors(faces)
     schedule = ScheduleSettings(size=faces.size, first_size=max(faces.size, ScheduleSettings.first_size))
     # What is covered beyond the face is the policy's to say: the tracker adds only what it does not know.

@@ -58,8 +58,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("child", "arguments"),
-    [("before", "(SourceSettings(url=Secret('/tmp/none.mp4')), theirs)"), ("camera", "(theirs,)")],
+    ("child", "arguments"), [("before", "(SourceSettings(url=Secret('none.mp4')), theirs)"), ("camera", "(theirs,)")]
 )
 def test_children_end_with_a_demo_that_is_killed(child: str, arguments: str) -> None:
     script = _PARENT.replace("CHILD", child).replace("ARGUMENTS", arguments)

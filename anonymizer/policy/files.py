@@ -27,7 +27,7 @@ def find(name: str) -> Path:
     return path
 
 
-def read(path: Path, today: datetime.date | None = None) -> RuleSet:
+def read(path: Path) -> RuleSet:
     """The rules in a file; calendars are looked for beside it. Raises ConfigError with every problem's place."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -35,5 +35,5 @@ def read(path: Path, today: datetime.date | None = None) -> RuleSet:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    today = today or datetime.datetime.now(datetime.UTC).date()
+    today = datetime.datetime.now(datetime.UTC).date()
     return rulefile.load(text, str(path), today=today, read=lambda name: (path.parent / name).read_bytes())

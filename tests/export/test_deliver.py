@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -18,7 +17,7 @@ from anonymizer.export.job import Job
 from anonymizer.record import audit, keys, label
 from anonymizer.record.catalogue import Catalogue
 from anonymizer.statedir import StateDir
-from tests.conftest import ROOT
+from tests.conftest import ROOT, need
 from tests.export import scene
 from tests.export.authority import Authority, serving
 from tests.export.scene import WALL
@@ -36,8 +35,7 @@ def state(tmp_path: Path) -> StateDir:
 @pytest.fixture
 def authority(tmp_path: Path) -> Iterator[tuple[Authority, str]]:
     pytest.importorskip("rfc3161_client", reason="needs the extra timestamp")
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl (Debian package openssl)")
+    need("openssl")
     with serving(tmp_path / "ca") as served:
         yield served
 
