@@ -8,7 +8,7 @@ itself in place of a filtered derivative, which would come a frame late: the err
 the whole, whichever is larger: an eyelid that closes need not wait for the head, and a head that turns takes all along.
 
 Where the picture is given, the filtered points first move as the picture under them does: the similarity that explains
-the optical flow (Lucas and Kanade 1981, pyramids by Bouguet) of some of them. What is left of an innovation then is the
+the optical flow around them (``motion``). What is left of an innovation then is the
 net's noise and the face's play, and a moving head is as calm as a still one.
 """
 
@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.faces import topology
-from anonymizer.frame import F32, U8, bounds
+from anonymizer.faces.motion import Flow, Patch, carry, patches
+from anonymizer.frame import F32, U8, Motion
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,14 @@ class SmoothingSettings:
     carried: tuple[float, float, float] = (2.0, 1.5, 2.0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Patch:
-    """A small picture of a face: the frame's rectangle from x0, y0 to x1, y1, and how many of its pixels make one."""
-
-    luma: U8
-    x0: int
-    y0: int
-    x1: int
-    y1: int
-    step: int
-
-
 class Smoother:
     """The filter's state for every track of one source. Time comes in as an argument."""
 
     def __init__(self, settings: SmoothingSettings | None = None) -> None:
         self._settings = settings or SmoothingSettings()
-        self._tracks: dict[int, tuple[float, F32, _Patch | None]] = {}
+        self._tracks: dict[int, tuple[float, F32, Patch | None]] = {}
+        self._motions: dict[int, Motion] = {}
+        self._flow = Flow()
 
     def __call__(self, tracks: Sequence[int], points: F32, time: float, luma: U8 | None = None) -> F32:
         """points: float32 (n, 200, 2) or, with depth, (n, 200, 3), pixels of the frame, one row a track; time: seconds,
@@ -66,6 +56,7 @@ class Smoother:
         shape."""
         settings = self._settings
         smooth = points.copy()
+        self._motions = {}
         known = [
             i
             for i, track in enumerate(tracks)
@@ -76,17 +67,38 @@ class Smoother:
         if known:
             before = np.stack([self._tracks[tracks[i]][1] for i in known])
             elapsed = np.array([time - self._tracks[tracks[i]][0] for i in known], np.float32)
-            cut = [self._tracks[tracks[i]][2] for i in known]
-            carried = np.zeros(len(known), bool) if luma is None else _carry(before, cut, luma)
+            carried = np.zeros(len(known), bool)
+            if luma is not None:
+                carried = self._carry([tracks[i] for i in known], before, luma)
             smooth[known] = _filtered(before, points[known], elapsed, carried, settings)
-        patches = [None] * len(tracks) if luma is None else _patches(smooth, luma)
-        for track, row, patch in zip(tracks, smooth.copy(), patches, strict=True):
+        cut = [None] * len(tracks) if luma is None else patches(smooth, luma)
+        for track, row, patch in zip(tracks, smooth.copy(), cut, strict=True):
             self._tracks[track] = time, row, patch
         return smooth
 
     def last(self, track: int) -> F32 | None:
         """float32 (200, 2): where the track's points were in the frame before; None where it is new."""
         return self._tracks[track][1][:, :2] if track in self._tracks else None
+
+    def motion(self, track: int) -> Motion | None:
+        """How the picture around the track's points moved since the frame before the newest; None where that is not
+        known."""
+        return self._motions.get(track)
+
+    def _carry(self, tracks: Sequence[int], points: F32, luma: U8) -> NDArray[np.bool_]:
+        """Move points, in place, as the picture moved, and remember how; (n,): where that could be told."""
+        rows, cut = [], []
+        for row, track in enumerate(tracks):
+            since, _, patch = self._tracks[track]
+            if patch is not None and patch.rectangle[2] <= luma.shape[1] and patch.rectangle[3] <= luma.shape[0]:
+                rows.append(row)
+                cut.append((patch, since))
+        motions = self._flow(cut, luma)
+        self._motions = {tracks[row]: motion for row, motion in zip(rows, motions, strict=True) if motion}
+        moved, carried = points[rows], np.zeros(len(points), bool)
+        carried[rows] = carry(moved, motions)
+        points[rows] = moved
+        return carried
 
     def keep(self, tracks: Collection[int]) -> None:
         """Forget all other tracks."""
@@ -108,122 +120,6 @@ for _number, _points in enumerate(_PARTS):
 _MEANS = np.eye(len(_PARTS) + 1, dtype=np.float32)[_PART]
 _MEANS = np.asarray(_MEANS / _MEANS.sum(0), np.float32)
 """(200, parts): what a part's mean is made of."""
-
-SMALLEST = 40
-"""Pixels of a patch's sides at least: nobody sees smaller faces tremble, and a crowd of them costs too much."""
-
-SIDE = 96
-"""Pixels of a patch's longer side at most."""
-
-ROOM = 0.1
-"""Around the points, as a share of their extent."""
-
-WINDOW, LEVELS, STEPS = (11, 11), 2, (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 4, 0.02)
-"""Of the optical flow: pixels of the patch, halvings of it, and when it ends."""
-
-FEWEST = 10
-"""Points that must have been found again."""
-
-STRAY = 1.5
-"""Pixels of the patch: where half of the points stray from the similarity by more, it is not believed."""
-
-_FOLLOWED = np.concatenate(
-    [
-        topology.EYE_RIGHT[::4],
-        topology.EYE_LEFT[::4],
-        topology.BROW_RIGHT[::3],
-        topology.BROW_LEFT[::3],
-        topology.LIPS_OUTER[::5],
-        topology.points(168, 197, 5, 1, 2, 98, 327, 50, 280, 151, 104, 333, 9),
-    ]
-)
-_HALF = np.float32(0.5)
-
-
-def _patches(points: F32, luma: U8) -> list[_Patch | None]:
-    """The pictures around the points (n, 200, d) of n faces; None where one is small."""
-    low, high = bounds(points[:, :, :2])
-    room = ROOM * (high - low)
-    corners = np.concatenate([low - room, high + room], 1).astype(int).tolist()
-    return [_patch(luma, max(0, x0), max(0, y0), x1 + 1, y1 + 1) for x0, y0, x1, y1 in corners]
-
-
-def _patch(luma: U8, x0: int, y0: int, x1: int, y1: int) -> _Patch | None:
-    wide, high = min(luma.shape[1], x1) - x0, min(luma.shape[0], y1) - y0
-    if min(wide, high) < SMALLEST:
-        return None
-    # Whole pixels become one, which is many times faster than shares of them.
-    step = -(-max(wide, high) // SIDE)
-    x1, y1 = x0 + wide // step * step, y0 + high // step * step
-    return _Patch(_shrunk(luma[y0:y1, x0:x1], step), x0, y0, x1, y1, step)
-
-
-def _shrunk(part: U8, step: int) -> U8:
-    """A copy of a rectangle of luma, step × step pixels made one."""
-    if step == 1:
-        return part.copy()
-    size = part.shape[1] // step, part.shape[0] // step
-    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _carry(points: F32, patches: Sequence[_Patch | None], luma: U8) -> NDArray[np.bool_]:
-    """Move the points (n, 200, d) of n faces, in place, as the picture moved since their patches were cut.
-
-    Returns (n,): False where that cannot be told; those points stay.
-    """
-    carried = np.zeros(len(points), bool)
-    inside = [(i, p) for i, p in enumerate(patches) if p and p.x1 <= luma.shape[1] and p.y1 <= luma.shape[0]]
-    if not inside:
-        return carried
-    rows = np.array([i for i, _ in inside])
-    corners = np.array([(patch.x0, patch.y0) for _, patch in inside], np.float32)[:, None]
-    scales = np.array([1 / patch.step for _, patch in inside], np.float32)[:, None, None]
-    # From pixel edges, which points are measured in, to pixel centres, which the flow counts in.
-    places = (points[rows, :, :2] - corners) * scales - _HALF
-    starts = np.ascontiguousarray(places[:, _FOLLOWED])
-    ends, found = np.empty_like(starts), np.empty(starts.shape[:2], bool)
-    for k, (_, patch) in enumerate(inside):
-        now = _shrunk(luma[patch.y0 : patch.y1, patch.x0 : patch.x1], patch.step)
-        _, status, _ = cv2.calcOpticalFlowPyrLK(
-            patch.luma, now, starts[k], ends[k], winSize=WINDOW, maxLevel=LEVELS, criteria=STEPS
-        )
-        found[k] = status[:, 0]
-    enough = found.sum(1) >= FEWEST
-    rows, places, corners, scales = rows[enough], places[enough], corners[enough], scales[enough]
-    turns, shifts, strays = _similarity(starts[enough], ends[enough], found[enough])
-    moved = (turns * _complex(places) + shifts)[..., None].view(np.float32)
-    good = strays <= STRAY
-    points[rows[good], :, :2] = ((moved + _HALF) / scales + corners)[good]
-    carried[rows[good]] = True
-    return carried
-
-
-def _similarity(
-    starts: F32, ends: F32, found: NDArray[np.bool_]
-) -> tuple[NDArray[np.complex64], NDArray[np.complex64], F32]:
-    """turn (n, 1), shift (n, 1) and median distance (n,) of end = turn · start + shift, for n sets of points (m, 2) as
-    complex numbers; found: (n, m), which of them count: some of each set.
-
-    Iteratively reweighted least squares with Cauchy's weight: lips that move, and a hand, lose theirs.
-    """
-    a, b = _complex(starts), np.where(found, _complex(ends), 0)
-    weight = found.astype(np.float32)
-    half = found.sum(1, keepdims=True) // 2
-    for last in (False, False, True):
-        total = weight.sum(1, keepdims=True)
-        middle, there = ((weight * c).sum(1, keepdims=True) / total for c in (a, b))
-        da, db = a - middle, b - there
-        spread = (weight * np.square(np.abs(da))).sum(1, keepdims=True) + np.float32(1e-6)
-        turn = (weight * da.conj() * db).sum(1, keepdims=True) / spread
-        rest = np.where(found, np.abs(db - turn * da), np.float32(np.inf))
-        stray = np.take_along_axis(np.sort(rest, 1), half, 1)
-        if not last:
-            weight = np.asarray(1 / (1 + np.square(rest / (stray + np.float32(0.02)))), np.float32)
-    return turn, there - turn * middle, np.asarray(stray[:, 0], np.float32)
-
-
-def _complex(points: F32) -> NDArray[np.complex64]:
-    return np.ascontiguousarray(points, np.float32).view(np.complex64)[..., 0]
 
 
 def _filtered(before: F32, now: F32, elapsed: F32, carried: NDArray[np.bool_], settings: SmoothingSettings) -> F32:

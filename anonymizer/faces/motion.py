@@ -1,0 +1,162 @@
+"""How the picture under a face moved since the frame before: the similarity that explains its optical flow best.
+
+The flow is DIS (Kroeger et al. 2016) on a small picture of the face and what is around it. Filtered landmarks
+(``smoothing``) and what was drawn over the face (``synthesis.steady``) are carried along, so that both stand as still
+on the head as the head's own pixels do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.frame import F32, U8, Motion, bounds
+
+C64 = NDArray[np.complex64]
+
+SMALLEST = 48
+"""Pixels of a patch's sides at least: nobody sees smaller faces tremble, and a crowd of them costs too much."""
+
+CELLS = 40, 48
+"""Of a patch, across and down."""
+
+ROOM = 0.25
+"""Around the points, as a share of their extent: what is drawn over a face is larger than its landmarks."""
+
+STRAY = 0.75
+"""Cells: where half of the samples stray from the similarity by more, it is not believed."""
+
+UNEXPLAINED = 10.0
+"""Grey levels that motion leaves between two pictures from which it is not trusted; from half of them on, less."""
+
+_SIZE = np.array(CELLS, np.float32)
+_PLACES = np.stack(np.meshgrid(*(np.arange(2, count, 4) for count in CELLS)), 2).reshape(-1, 2)
+_COLUMNS, _ROWS = _PLACES[np.square((_PLACES + 0.5) / _SIZE - 0.5).sum(1) <= 0.3**2].T
+"""Cells of the face itself, whose motion counts."""
+
+_HALF = np.float32(0.5)
+_TRUST = np.clip(2 - 2 / UNEXPLAINED * np.arange(256), 0, 1).astype(np.float32)
+
+
+class Patch(NamedTuple):
+    """A small picture of a face, uint8 (48, 40): the frame's rectangle (x0, y0, x1, y1), shrunk."""
+
+    luma: U8
+    rectangle: tuple[int, int, int, int]
+
+
+def patches(points: F32, luma: U8) -> list[Patch | None]:
+    """The pictures around the points (n, 200, d), in pixels, of n faces; None where one is small."""
+    low, high = bounds(points[:, :, :2])
+    room = ROOM * (high - low)
+    corners = np.concatenate([low - room, high + room + 1], 1).astype(int)
+    corners = np.clip(corners, 0, (*luma.shape[::-1], *luma.shape[::-1]))
+    return [_patch(luma, *corner) for corner in corners.tolist()]
+
+
+def _patch(luma: U8, x0: int, y0: int, x1: int, y1: int) -> Patch | None:
+    if min(x1 - x0, y1 - y0) < SMALLEST:
+        return None
+    return Patch(_shrunk(luma[y0:y1, x0:x1]), (x0, y0, x1, y1))
+
+
+def _shrunk(part: U8) -> U8:
+    # Whole pixels become one on the way, which is many times faster than shares of them.
+    high, wide = part.shape
+    step = max(1, min(wide // CELLS[0], high // CELLS[1]))
+    if step > 1:
+        whole = part[: high // step * step, : wide // step * step]
+        part = np.asarray(cv2.resize(whole, (wide // step, high // step), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(part, CELLS, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+class Flow:
+    """Tells motions. It keeps memory between calls: one for each thread."""
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        # All of the small picture, in two scales; the fewer of its patches overlap the faster, and it is exact enough.
+        self._dis.setFinestScale(0)
+        self._dis.setCoarsestScale(1)
+        self._dis.setPatchStride(7)
+
+    def __call__(self, cut: Sequence[tuple[Patch, float]], luma: U8) -> list[Motion | None]:
+        """How the frame's luma moved under patches since they were cut, each at its time; they must lie in it.
+
+        None where no similarity explains what happened.
+        """
+        if not cut:
+            return []
+        now = [_shrunk(luma[y0:y1, x0:x1]) for (_, (x0, y0, x1, y1)), _ in cut]
+        shifts = [
+            self._dis.calc(one, patch.luma, None)[_ROWS, _COLUMNS]  # type: ignore[call-overload]
+            for one, (patch, _) in zip(now, cut, strict=True)
+        ]
+        corners = np.array([patch.rectangle for patch, _ in cut], np.float32)[:, None]
+        cell = (corners[..., 2:] - corners[..., :2]) / _SIZE
+        # By cells' middles, in pixels from the patch's corner.
+        ends = (np.stack([_COLUMNS, _ROWS], 1) + _HALF) * cell
+        turns, moves, strays = _similarity(_complex(ends), _complex(ends + np.stack(shifts) * cell))
+        good = strays <= STRAY * cell.mean((1, 2))
+        found = zip(turns[:, 0].tolist(), moves[:, 0].tolist(), good, strict=True)
+        return [
+            _motion(*cut[i], now[i], turn, move) if explained else None
+            for i, (turn, move, explained) in enumerate(found)
+        ]
+
+
+def _motion(before: Patch, since: float, now: U8, turn: complex, move: complex) -> Motion:
+    """turn, move: from the picture's pixels to those that the patch was cut from, counted from its corner."""
+    x0, y0, x1, y1 = before.rectangle
+    rows = np.array([[turn.real, -turn.imag, move.real], [turn.imag, turn.real, move.imag]], np.float32)
+    # Between cells, whose first one's middle is (0, 0).
+    sides = np.array([[(x1 - x0) / CELLS[0]], [(y1 - y0) / CELLS[1]]], np.float32)
+    back = rows.copy()
+    back[:, :2] *= sides.T
+    back[:, 2:] += back[:, :2].sum(1, keepdims=True) / 2
+    back /= sides
+    back[:, 2] -= _HALF
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    carried = cv2.warpAffine(before.luma, back, CELLS, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    trust = cv2.LUT(cv2.blur(cv2.absdiff(now, carried), (3, 3)), _TRUST)
+    # Of the frame, from its corner.
+    rows[:, 2] += (x0, y0) - rows[:, :2] @ np.array([x0, y0], np.float32)
+    return Motion(since, rows, (x0, y0, x1, y1), np.asarray(trust, np.float32))
+
+
+def carry(points: F32, motions: Sequence[Motion | None]) -> NDArray[np.bool_]:
+    """Move the points (n, 200, d) of n faces, in place, as each motion says. Returns (n,): where there is one."""
+    carried = np.array([motion is not None for motion in motions], bool)
+    if carried.any():
+        back = np.stack([motion.back for motion in motions if motion is not None])
+        there = points[carried, :, :2] - back[:, None, :, 2]
+        points[carried, :, :2] = np.matmul(there, np.linalg.inv(back[:, :, :2]).transpose(0, 2, 1))
+    return carried
+
+
+def _similarity(a: C64, b: C64) -> tuple[C64, C64, F32]:
+    """turn (n, 1), shift (n, 1) and median distance (n,) of b = turn · a + shift, for n sets (n, m) of complex points.
+
+    Iteratively reweighted least squares with Cauchy's weight: lips that move, and a hand, lose theirs.
+    """
+    weight = np.ones(a.shape, np.float32)
+    half = a.shape[1] // 2
+    for last in (False, False, True):
+        total = weight.sum(1, keepdims=True)
+        middle, there = ((weight * c).sum(1, keepdims=True) / total for c in (a, b))
+        da, db = a - middle, b - there
+        spread = (weight * np.square(np.abs(da))).sum(1, keepdims=True) + np.float32(1e-6)
+        turn = (weight * da.conj() * db).sum(1, keepdims=True) / spread
+        rest = np.abs(db - turn * da)
+        stray = np.sort(rest, 1)[:, half : half + 1]
+        if not last:
+            weight = np.asarray(1 / (1 + np.square(rest / (stray + np.float32(0.02)))), np.float32)
+    return turn, there - turn * middle, np.asarray(stray[:, 0], np.float32)
+
+
+def _complex(points: F32) -> C64:
+    return np.ascontiguousarray(points, np.float32).view(np.complex64)[..., 0]
