@@ -147,7 +147,7 @@ class Face:
     since they were found before, or None. seen_at: time of the newest detection
     that the box rests on, seconds on the camera's clock. action, rule, margin: what the policy says, margin as share of
     the box on each side; enhance: what it says of refining a replaced face, off or light; method, painted: what
-    ``synthesis`` did, and the rectangle it did it to.
+    ``synthesis`` did, and the rectangle it did it to; identity: the key of who was drawn, empty where nobody was.
     """
 
     track: int
@@ -166,6 +166,7 @@ class Face:
     margin: float = 0.1
     painted: Box | None = None
     enhance: str = "off"
+    identity: bytes = b""
 
 
 @dataclass(slots=True)

@@ -18,10 +18,11 @@ class Report:
     """Writes frames as they come, so that a day's recording needs no memory, beside the file that ``close`` names.
 
     {"source", "settings", "frames": [{"index", "pts", "faces": [{"track", "box": [x, y, w, h], "action", "method",
-    "rule", "score"}]}], "gops": [{"first", "frames", "copied", "reason"}]}: box is the bounding rectangle of what was
-    painted with a weight of at least one half (where nothing was painted, of the face), action what the rule asked,
-    method what was painted. A frame that was covered whole says why under "covered". "gops" is there where clean GOPs
-    are copied: index of the first frame, number of frames, and, of those that were encoded anew, why.
+    "rule", "score", "person"}]}], "gops": [{"first", "frames", "copied", "reason"}]}: box is the bounding rectangle of
+    what was painted with a weight of at least one half (where nothing was painted, of the face), action what the rule
+    asked, method what was painted, person the number in this report of the one who was drawn, if anybody was. A frame
+    that was covered whole says why under "covered". "gops" is there where clean GOPs are copied: index of the first
+    frame, number of frames, and, of those that were encoded anew, why.
     """
 
     def __init__(self, path: Path, source: str, settings: dict[str, Any]) -> None:
@@ -33,10 +34,11 @@ class Report:
         head = json.dumps({"source": source, "settings": settings})[:-1]
         self._write(f'{head}, "frames": [')
         self._separator = "\n"
+        self._people: dict[bytes, int] = {}
 
     def add(self, frame: Frame) -> None:
         """Note a frame that has been painted."""
-        entry: dict[str, Any] = {"index": frame.index, "pts": frame.pts, "faces": [_face(f) for f in frame.faces]}
+        entry: dict[str, Any] = {"index": frame.index, "pts": frame.pts, "faces": [self._face(f) for f in frame.faces]}
         if frame.uncertain:
             entry["covered"] = frame.uncertain
         self._write(self._separator + json.dumps(entry))
@@ -78,14 +80,16 @@ class Report:
                 self._file.close()
         self._part.unlink(missing_ok=True)
 
-
-def _face(face: Face) -> dict[str, Any]:
-    box = face.painted or face.box
-    return {
-        "track": face.track,
-        "box": [round(float(v), 1) for v in box],
-        "action": face.action,
-        "method": face.method,
-        "rule": face.rule,
-        "score": round(float(face.score), 3),
-    }
+    def _face(self, face: Face) -> dict[str, Any]:
+        box = face.painted or face.box
+        told = {
+            "track": face.track,
+            "box": [round(float(v), 1) for v in box],
+            "action": face.action,
+            "method": face.method,
+            "rule": face.rule,
+            "score": round(float(face.score), 3),
+        }
+        if face.identity:
+            told["person"] = self._people.setdefault(face.identity, len(self._people) + 1)
+        return told

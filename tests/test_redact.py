@@ -72,6 +72,9 @@ def test_the_report_says_which_pixels_changed(walking: Path, tmp_path: Path, met
     assert methods <= {method, "solid"} and method in methods
     rules = {face["action"] for frame in said["frames"] for face in frame["faces"]}
     assert rules == {method}
+    drawn = {face.get("person") for frame in said["frames"] for face in frame["faces"] if face["method"] == "replace"}
+    assert drawn == set(range(1, len(drawn) + 1))
+    assert not any("person" in f for frame in said["frames"] for f in frame["faces"] if f["method"] != "replace")
     changed_inside, boxes = [], 0
     for frame, before, after in zip(said["frames"], luma(walking), luma(out), strict=True):
         difference = np.abs(before.astype(int) - after)

@@ -34,12 +34,19 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A face of a report. box: the rectangle that was painted, or the face's where nothing was."""
+    """A face of a report. box: the rectangle that was painted, or the face's where nothing was. person: who was drawn
+    over it, None where the report does not say."""
 
     track: int
     box: Box
     action: str
     method: str
+    person: int | None = None
+
+    @property
+    def shown(self) -> int:
+        """Who is seen in its place, as a number: the person drawn, or the track, which has a person of its own."""
+        return self.track if self.person is None else self.person
 
     @property
     def hidden(self) -> bool:
@@ -77,16 +84,21 @@ def read_report(path: Path) -> dict[int, Done]:
     try:
         return {
             int(frame["index"]): Done(
-                [
-                    Painted(int(f["track"]), _box(f["box"]), str(f["action"]), str(f.get("method") or f["action"]))
-                    for f in frame["faces"]
-                ],
+                [_painted(face) for face in frame["faces"]],
                 bool(frame.get("covered")) or any(f.get("method") == "privacy" for f in frame["faces"]),
             )
             for frame in data["frames"]
         }
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(f"{path}: is no report of `anonymizer redact` ({error!r})") from error
+
+
+def _painted(face: dict[str, Any]) -> Painted:
+    person = face.get("person")
+    method = str(face.get("method") or face["action"])
+    return Painted(
+        int(face["track"]), _box(face["box"]), str(face["action"]), method, None if person is None else int(person)
+    )
 
 
 def find_labels(given: Path, clip: Path) -> Path | None:

@@ -82,7 +82,7 @@ class Stability:
         if scene.clip.labels is None:
             for subject in scene.subjects:
                 told = subject.told
-                self._seen[subject.who].append((scene.time, subject.method, None if told is None else told.track))
+                self._seen[subject.who].append((scene.time, subject.method, None if told is None else told.shown))
 
     def _compare(self, scene: Scene) -> None:
         inner = self._oval
@@ -152,7 +152,7 @@ class Stability:
             out.number("embedding along a track", f"{recogniser}, {name}", found, f"{how}.")
 
     def _switches(self, out: Section) -> None:
-        """How often the face that stands in for one person changes, because the tracker lost the thread."""
+        """How often the face that stands in for one person changes: the thread was lost, or it became too like."""
         tracks: dict[str, tuple[int, float]] = {}
         for clip in self._who.values():
             if clip.report is None:
@@ -164,7 +164,8 @@ class Stability:
                 mine = {who: track for who, track in self._seen.items() if who.startswith(f"{clip.name}/")}
                 tracks |= {who: count_switches(track) for who, track in mine.items()}
         counts, seconds = (np.array([one[i] for one in tracks.values()], float) for i in (0, 1))
-        how = "Changes of the report's track along one reference track while it is replaced, by minutes of replaced "
+        how = "Changes of the person drawn (where a report does not say, of its track) along one reference track, from "
+        how += "sample to sample, by minutes of replaced "
         how += f"faces: {int(counts.sum())} in {seconds.sum():.0f} s."
         found = events(counts, seconds / 60, np.array(list(tracks)))
         out.number("identity switches", "a minute of face", found, how)
@@ -184,7 +185,7 @@ def _root(found: Rate | None) -> Rate | None:
 
 
 def _told(clip: Clip, report: dict[int, Done]) -> dict[int, list[tuple[float, str, int | None]]]:
-    """By the labels' tracks: time, method and the report's track of every labelled frame."""
+    """By the labels' tracks: time, method and who was drawn in every labelled frame."""
     assert clip.labels is not None
     out: dict[int, list[tuple[float, str, int | None]]] = defaultdict(list)
     fps = clip.labels.fps or 25.0
@@ -195,12 +196,12 @@ def _told(clip: Clip, report: dict[int, Done]) -> dict[int, list[tuple[float, st
                 continue
             which = boxes.best(face.box, [one.box for one in painted], REPORTED)
             told = None if which is None else painted[which]
-            out[face.track].append((index / fps, "" if told is None else told.method, told.track if told else None))
+            out[face.track].append((index / fps, "" if told is None else told.method, told.shown if told else None))
     return out
 
 
 def count_switches(track: Sequence[tuple[float, str, int | None]]) -> tuple[int, float]:
-    """(switches, seconds) of one person: (time, method, the track that was painted) of frames in order.
+    """(switches, seconds) of one person: (time, method, who was drawn) of frames in order.
 
     Counted is a change between two frames that are both replaced, also across a gap; seconds are those between
     neighbouring replaced frames at most one second apart.

@@ -147,6 +147,7 @@ def paint(
                 under = None if placed.enough else cover.blur(planes, face.seen or face.box, 0.0)
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
                 face.painted = union(placed.painted, under) if placed.painted and under else placed.painted or under
+                face.identity = cast(face).key
     kept = {id(face) for face in faces if methods[id(face)] == "keep"}
     apart = [face for face in by_depth if id(face) not in twins]
     for face in apart:
@@ -155,7 +156,7 @@ def paint(
     for face in faces:
         face.method = "solid" if methods[id(face)] == _INSTEAD else methods[id(face)]
         if id(face) in twins:
-            face.painted = twins[id(face)].painted
+            face.painted, face.identity = twins[id(face)].painted, twins[id(face)].identity
     return fallbacks
 
 

@@ -33,10 +33,11 @@ def test_labels_are_read(tmp_path: Path) -> None:
 
 def test_reports_are_read(tmp_path: Path) -> None:
     face = {"track": 1, "box": [1, 2, 3, 4], "action": "replace", "method": "solid", "rule": "", "score": 0.9}
-    kept = {**face, "action": "keep", "method": "keep"}
+    kept = {**face, "action": "keep", "method": "keep", "person": 7}
     frames = [{"index": 0, "faces": [face, kept]}, {"index": 1, "faces": [], "covered": "blind"}]
     read = read_report(write(tmp_path / "r.json", {"source": "x", "settings": {}, "frames": frames}))
     assert [one.hidden for one in read[0].faces] == [True, False]
+    assert [(one.person, one.shown) for one in read[0].faces] == [(None, 1), (7, 7)]
     assert not read[0].whole and read[1].whole
 
 
