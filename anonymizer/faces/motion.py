@@ -112,20 +112,19 @@ class Flow:
 def _motion(before: Patch, since: float, now: U8, turn: complex, move: complex) -> Motion:
     """turn, move: from the picture's pixels to those that the patch was cut from, counted from its corner."""
     x0, y0, x1, y1 = before.rectangle
-    rows = np.array([[turn.real, -turn.imag, move.real], [turn.imag, turn.real, move.imag]], np.float32)
+    cos, sin, x, y = turn.real, turn.imag, move.real, move.imag
     # Between cells, whose first one's middle is (0, 0).
-    sides = np.array([[(x1 - x0) / CELLS[0]], [(y1 - y0) / CELLS[1]]], np.float32)
-    back = rows.copy()
-    back[:, :2] *= sides.T
-    back[:, 2:] += back[:, :2].sum(1, keepdims=True) / 2
-    back /= sides
-    back[:, 2] -= _HALF
+    wide, high = (x1 - x0) / CELLS[0], (y1 - y0) / CELLS[1]
+    cells = [
+        [cos, -sin * high / wide, (cos * wide - sin * high + 2 * x) / (2 * wide) - 0.5],
+        [sin * wide / high, cos, (sin * wide + cos * high + 2 * y) / (2 * high) - 0.5],
+    ]
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    carried = cv2.warpAffine(before.luma, back, CELLS, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    carried = cv2.warpAffine(before.luma, np.array(cells), CELLS, flags=how, borderMode=cv2.BORDER_REPLICATE)
     trust = cv2.LUT(cv2.blur(cv2.absdiff(now, carried), (3, 3)), _TRUST)
     # Of the frame, from its corner.
-    rows[:, 2] += (x0, y0) - rows[:, :2] @ np.array([x0, y0], np.float32)
-    return Motion(since, rows, (x0, y0, x1, y1), np.asarray(trust, np.float32))
+    back = [[cos, -sin, x + x0 - cos * x0 + sin * y0], [sin, cos, y + y0 - sin * x0 - cos * y0]]
+    return Motion(since, np.array(back, np.float32), before.rectangle, np.asarray(trust, np.float32))
 
 
 def carry(points: F32, motions: Sequence[Motion | None]) -> NDArray[np.bool_]:
@@ -133,8 +132,9 @@ def carry(points: F32, motions: Sequence[Motion | None]) -> NDArray[np.bool_]:
     carried = np.array([motion is not None for motion in motions], bool)
     if carried.any():
         back = np.stack([motion.back for motion in motions if motion is not None])
-        there = points[carried, :, :2] - back[:, None, :, 2]
-        points[carried, :, :2] = np.matmul(there, np.linalg.inv(back[:, :, :2]).transpose(0, 2, 1))
+        turns, shifts = _complex(back[:, :, 0]), _complex(back[:, :, 2])
+        there = (_complex(points[carried, :, :2]) - shifts[:, None]) / turns[:, None]
+        points[carried, :, :2] = there[..., None].view(np.float32)
     return carried
 
 

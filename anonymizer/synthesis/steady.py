@@ -61,9 +61,10 @@ def _mix(luma: U8, corner: tuple[int, int], last: _Shown, motion: Motion, kept: 
     left, top, right, bottom = max(x, x0), max(y, y0), min(x + luma.shape[1], x1), min(y + luma.shape[0], y1)
     if right <= left or bottom <= top:
         return
-    # Between pixels, whose middles are whole numbers.
-    back = motion.back.copy()
-    back[:, 2] += back[:, :2] @ np.array([left + 0.5, top + 0.5], np.float32) - (last.x0 + 0.5, last.y0 + 0.5)
+    # Between pixels of both rectangles, whose middles are whole numbers.
+    (a, b, c), (d, e, f) = motion.back.tolist()
+    px, py = left + 0.5, top + 0.5
+    back = np.array([[a, b, a * px + b * py + c - last.x0 - 0.5], [d, e, d * px + e * py + f - last.y0 - 0.5]])
     new = luma[top - y : bottom - y, left - x : right - x]
     carried = new.copy()
     # Where the last drawing did not reach, the new one stays.
