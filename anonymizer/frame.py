@@ -119,21 +119,6 @@ def _limited_to_full() -> U8:
 _TO_FULL = _limited_to_full()
 
 
-@dataclass(frozen=True, slots=True)
-class Motion:
-    """How a part of the picture moved since an earlier one.
-
-    since: the earlier picture's time. back: float32 (2, 3), where places of this picture were in that one, in pixels.
-    rectangle: (x0, y0, x1, y1) in pixels, divided into h × w cells; trust: float32 (h, w), how far ``back`` is to be
-    believed in each of them, 0–1.
-    """
-
-    since: float
-    back: F32
-    rectangle: tuple[int, int, int, int]
-    trust: F32
-
-
 @dataclass(slots=True)
 class Face:
     """One face in one frame.
@@ -143,8 +128,7 @@ class Face:
     the box. score: the detector's, 0–1; that of the last detection where
     the tracker bridged a gap. points: float32 (5, 2) right eye, left eye, nose, mouth corners, or None. landmarks:
     float32 (200, 2) as in ``faces.topology``, or None. presence: 0–1, how sure the landmark net is that a face is
-    there. yaw, pitch, roll: degrees, or None where the landmarks are missing. motion: how the picture around them moved
-    since they were found before, or None. seen_at: time of the newest detection
+    there. yaw, pitch, roll: degrees, or None where the landmarks are missing. seen_at: time of the newest detection
     that the box rests on, seconds on the camera's clock. action, rule, margin: what the policy says, margin as share of
     the box on each side; enhance: what it says of refining a replaced face, off or light; method, painted: what
     ``synthesis`` did, and the rectangle it did it to; identity: the key of who was drawn, empty where nobody was.
@@ -158,7 +142,6 @@ class Face:
     landmarks: F32 | None = None
     presence: float = 0.0
     pose: tuple[float, float, float] | None = None
-    motion: Motion | None = None
     seen_at: float = 0.0
     action: str = ""
     method: str = ""

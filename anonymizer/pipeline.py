@@ -168,7 +168,6 @@ class Pipeline:
         solid = self._smoother([face.track for face in worth], found.solid, frame.time, frame.planes.y)
         for face, points, presence, pose in zip(worth, solid, found.presence, pose_of(solid), strict=True):
             face.landmarks, face.presence = points[:, :2], float(presence)
-            face.motion = self._smoother.motion(face.track)
             face.pose = float(pose[0]), float(pose[1]), float(pose[2])
 
 

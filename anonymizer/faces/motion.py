@@ -1,8 +1,7 @@
 """How the picture under a face moved since the frame before: the similarity that explains its optical flow best.
 
-The flow is DIS (Kroeger et al. 2016) on a small picture of the face and what is around it. Filtered landmarks
-(``smoothing``) and what was drawn over the face (``synthesis.steady``) are carried along, so that both stand as still
-on the head as the head's own pixels do.
+The flow is DIS (Kroeger et al. 2016) on a small picture of the face and what is around it. Filtered landmarks are
+carried along (``smoothing``), so that they stand as still on a moving head as on a resting one.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.frame import F32, U8, Motion, bounds
+from anonymizer.frame import F32, U8, bounds
 
 C64 = NDArray[np.complex64]
 
@@ -25,13 +24,10 @@ CELLS = 40, 48
 """Of a patch, across and down."""
 
 ROOM = 0.25
-"""Around the points, as a share of their extent: what is drawn over a face is larger than its landmarks."""
+"""Around the points, as a share of their extent: for the face to stay inside while it moves."""
 
 STRAY = 0.75
 """Cells: where half of the samples stray from the similarity by more, it is not believed."""
-
-UNEXPLAINED = 10.0
-"""Grey levels that motion leaves between two pictures from which it is not trusted; from half of them on, less."""
 
 _SIZE = np.array(CELLS, np.float32)
 _PLACES = np.stack(np.meshgrid(*(np.arange(2, count, 4) for count in CELLS)), 2).reshape(-1, 2)
@@ -39,7 +35,6 @@ _COLUMNS, _ROWS = _PLACES[np.square((_PLACES + 0.5) / _SIZE - 0.5).sum(1) <= 0.3
 """Cells of the face itself, whose motion counts."""
 
 _HALF = np.float32(0.5)
-_TRUST = np.clip(2 - 2 / UNEXPLAINED * np.arange(256), 0, 1).astype(np.float32)
 
 
 class Patch(NamedTuple):
@@ -84,58 +79,35 @@ class Flow:
         self._dis.setCoarsestScale(1)
         self._dis.setPatchStride(7)
 
-    def __call__(self, cut: Sequence[tuple[Patch, float]], luma: U8) -> list[Motion | None]:
-        """How the frame's luma moved under patches since they were cut, each at its time; they must lie in it.
+    def carry(self, points: F32, cut: Sequence[Patch | None], luma: U8) -> NDArray[np.bool_]:
+        """Move the points (n, 200, d) of n faces, in place, as the frame's luma moved since their patches were cut.
 
-        None where no similarity explains what happened.
+        Returns (n,): False where that cannot be told; those points stay.
         """
-        if not cut:
-            return []
-        now = [_shrunk(luma[y0:y1, x0:x1]) for (_, (x0, y0, x1, y1)), _ in cut]
-        shifts = [
-            self._dis.calc(one, patch.luma, None)[_ROWS, _COLUMNS]  # type: ignore[call-overload]
-            for one, (patch, _) in zip(now, cut, strict=True)
-        ]
-        corners = np.array([patch.rectangle for patch, _ in cut], np.float32)[:, None]
+        carried = np.zeros(len(points), bool)
+        inside = [(i, p) for i, p in enumerate(cut) if p and p.rectangle[2] <= luma.shape[1]]
+        inside = [(i, p) for i, p in inside if p.rectangle[3] <= luma.shape[0]]
+        if not inside:
+            return carried
+        rows = np.array([i for i, _ in inside])
+        # Flow runs from the newer picture to the older one.
+        shifts = np.stack([self._shifts(patch, luma) for _, patch in inside])
+        corners = np.array([patch.rectangle for _, patch in inside], np.float32)[:, None]
         cell = (corners[..., 2:] - corners[..., :2]) / _SIZE
         # By cells' middles, in pixels from the patch's corner.
         ends = (np.stack([_COLUMNS, _ROWS], 1) + _HALF) * cell
-        turns, moves, strays = _similarity(_complex(ends), _complex(ends + np.stack(shifts) * cell))
+        turns, moves, strays = _similarity(_complex(ends + shifts * cell), _complex(ends))
         good = strays <= STRAY * cell.mean((1, 2))
-        found = zip(turns[:, 0].tolist(), moves[:, 0].tolist(), good, strict=True)
-        return [
-            _motion(*cut[i], now[i], turn, move) if explained else None
-            for i, (turn, move, explained) in enumerate(found)
-        ]
+        moved = turns * _complex(points[rows, :, :2] - corners[..., :2]) + moves
+        points[rows[good], :, :2] = (moved[..., None].view(np.float32) + corners[..., :2])[good]
+        carried[rows[good]] = True
+        return carried
 
-
-def _motion(before: Patch, since: float, now: U8, turn: complex, move: complex) -> Motion:
-    """turn, move: from the picture's pixels to those that the patch was cut from, counted from its corner."""
-    x0, y0, x1, y1 = before.rectangle
-    cos, sin, x, y = turn.real, turn.imag, move.real, move.imag
-    # Between cells, whose first one's middle is (0, 0).
-    wide, high = (x1 - x0) / CELLS[0], (y1 - y0) / CELLS[1]
-    cells = [
-        [cos, -sin * high / wide, (cos * wide - sin * high + 2 * x) / (2 * wide) - 0.5],
-        [sin * wide / high, cos, (sin * wide + cos * high + 2 * y) / (2 * high) - 0.5],
-    ]
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    carried = cv2.warpAffine(before.luma, np.array(cells), CELLS, flags=how, borderMode=cv2.BORDER_REPLICATE)
-    trust = cv2.LUT(cv2.blur(cv2.absdiff(now, carried), (3, 3)), _TRUST)
-    # Of the frame, from its corner.
-    back = [[cos, -sin, x + x0 - cos * x0 + sin * y0], [sin, cos, y + y0 - sin * x0 - cos * y0]]
-    return Motion(since, np.array(back, np.float32), before.rectangle, np.asarray(trust, np.float32))
-
-
-def carry(points: F32, motions: Sequence[Motion | None]) -> NDArray[np.bool_]:
-    """Move the points (n, 200, d) of n faces, in place, as each motion says. Returns (n,): where there is one."""
-    carried = np.array([motion is not None for motion in motions], bool)
-    if carried.any():
-        back = np.stack([motion.back for motion in motions if motion is not None])
-        turns, shifts = _complex(back[:, :, 0]), _complex(back[:, :, 2])
-        there = (_complex(points[carried, :, :2]) - shifts[:, None]) / turns[:, None]
-        points[carried, :, :2] = there[..., None].view(np.float32)
-    return carried
+    def _shifts(self, patch: Patch, luma: U8) -> F32:
+        """float32 (m, 2): where the face's cells were when the patch was cut, less where they are, in cells."""
+        x0, y0, x1, y1 = patch.rectangle
+        flow = self._dis.calc(_shrunk(luma[y0:y1, x0:x1]), patch.luma, None)  # type: ignore[call-overload]
+        return np.asarray(flow[_ROWS, _COLUMNS], np.float32)
 
 
 def _similarity(a: C64, b: C64) -> tuple[C64, C64, F32]:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.faces import topology
-from anonymizer.faces.motion import Flow, Patch, carry, patches
-from anonymizer.frame import F32, U8, Motion
+from anonymizer.faces.motion import Flow, Patch, patches
+from anonymizer.frame import F32, U8
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SmoothingSettings:
     centre, about 0.9 eye distances). pixels: added to both, divided by the face's size in pixels, because the noise of
     small faces is pixels. settle: seconds within which an innovation below noise is taken up by 63 %. gap: seconds
     without the track after which it starts anew. carried: noise, sure and settle of a face whose points were moved by
-    the picture's motion, times those."""
+    the picture's motion, times those. lids: noise and sure of the eyes, times those: a blink is small and over soon."""
 
     noise: float = 0.008
     sure: float = 0.03
@@ -39,6 +39,7 @@ class SmoothingSettings:
     settle: float = 0.1
     gap: float = 0.5
     carried: tuple[float, float, float] = (2.0, 1.5, 2.0)
+    lids: float = 0.6
 
 
 class Smoother:
@@ -47,7 +48,6 @@ class Smoother:
     def __init__(self, settings: SmoothingSettings | None = None) -> None:
         self._settings = settings or SmoothingSettings()
         self._tracks: dict[int, tuple[float, F32, Patch | None]] = {}
-        self._motions: dict[int, Motion] = {}
         self._flow = Flow()
 
     def __call__(self, tracks: Sequence[int], points: F32, time: float, luma: U8 | None = None) -> F32:
@@ -56,7 +56,6 @@ class Smoother:
         shape."""
         settings = self._settings
         smooth = points.copy()
-        self._motions = {}
         known = [
             i
             for i, track in enumerate(tracks)
@@ -67,38 +66,17 @@ class Smoother:
         if known:
             before = np.stack([self._tracks[tracks[i]][1] for i in known])
             elapsed = np.array([time - self._tracks[tracks[i]][0] for i in known], np.float32)
-            carried = np.zeros(len(known), bool)
-            if luma is not None:
-                carried = self._carry([tracks[i] for i in known], before, luma)
+            cut = [self._tracks[tracks[i]][2] for i in known]
+            carried = np.zeros(len(known), bool) if luma is None else self._flow.carry(before, cut, luma)
             smooth[known] = _filtered(before, points[known], elapsed, carried, settings)
-        cut = [None] * len(tracks) if luma is None else patches(smooth, luma)
-        for track, row, patch in zip(tracks, smooth.copy(), cut, strict=True):
+        fresh = [None] * len(tracks) if luma is None else patches(smooth, luma)
+        for track, row, patch in zip(tracks, smooth.copy(), fresh, strict=True):
             self._tracks[track] = time, row, patch
         return smooth
 
     def last(self, track: int) -> F32 | None:
         """float32 (200, 2): where the track's points were in the frame before; None where it is new."""
         return self._tracks[track][1][:, :2] if track in self._tracks else None
-
-    def motion(self, track: int) -> Motion | None:
-        """How the picture around the track's points moved since the frame before the newest; None where that is not
-        known."""
-        return self._motions.get(track)
-
-    def _carry(self, tracks: Sequence[int], points: F32, luma: U8) -> NDArray[np.bool_]:
-        """Move points, in place, as the picture moved, and remember how; (n,): where that could be told."""
-        rows, cut = [], []
-        for row, track in enumerate(tracks):
-            since, _, patch = self._tracks[track]
-            if patch is not None and patch.rectangle[2] <= luma.shape[1] and patch.rectangle[3] <= luma.shape[0]:
-                rows.append(row)
-                cut.append((patch, since))
-        motions = self._flow(cut, luma)
-        self._motions = {tracks[row]: motion for row, motion in zip(rows, motions, strict=True) if motion}
-        moved, carried = points[rows], np.zeros(len(points), bool)
-        carried[rows] = carry(moved, motions)
-        points[rows] = moved
-        return carried
 
     def keep(self, tracks: Collection[int]) -> None:
         """Forget all other tracks."""
@@ -117,6 +95,9 @@ _PART = np.full(topology.COUNT, len(_PARTS))
 for _number, _points in enumerate(_PARTS):
     _PART[_points] = _number
 
+_LIDS = np.arange(len(_PARTS) + 1) < 2
+"""(parts,): which of them are eyes."""
+
 _MEANS = np.eye(len(_PARTS) + 1, dtype=np.float32)[_PART]
 _MEANS = np.asarray(_MEANS / _MEANS.sum(0), np.float32)
 """(200, parts): what a part's mean is made of."""
@@ -133,7 +114,8 @@ def _filtered(before: F32, now: F32, elapsed: F32, carried: NDArray[np.bool_], s
     distance = np.sqrt(np.maximum(squared @ _MEANS, squared.mean(1)[:, None]))
     floor = settings.pixels / size[:, None]
     noise, sure, settle = (np.where(carried, more, 1.0)[:, None] for more in settings.carried)
-    low, high = settings.noise * noise + floor, settings.sure * sure + floor
+    quick = np.where(_LIDS, np.float32(settings.lids), 1)
+    low, high = quick * (settings.noise * noise + floor), quick * (settings.sure * sure + floor)
     ramp = np.clip((distance - low) / (high - low), 0, 1)
     least = 1 - np.exp(-elapsed[:, None] / (settings.settle * settle))
     share = np.asarray(least + (1 - least) * ramp * ramp * (3 - 2 * ramp), np.float32)

@@ -26,7 +26,6 @@ from anonymizer.synthesis.rig import Rig, basis
 from anonymizer.synthesis.sampling import look_up, shrink, stretch, to_bytes
 from anonymizer.synthesis.shape import Proportions
 from anonymizer.synthesis.skin import Skin, Wardrobe
-from anonymizer.synthesis.steady import Steady
 from anonymizer.synthesis.swapper import Drawing, Order
 
 
@@ -119,7 +118,6 @@ class EmbeddedSwapper:
         self._proportions = Proportions(model)
         self._wardrobe = Wardrobe(model, self._rig)
         self._memory = Memory(self.settings.memory, self.settings.tracks)
-        self._steady = Steady()
         self._grain = detail.Grain()
         self._uv = model.uv
         steps = (np.arange(_GRID, dtype=np.float32) + _HALF) / _GRID
@@ -159,7 +157,6 @@ class EmbeddedSwapper:
     def draw(self, orders: Sequence[Order], time: float) -> list[Drawing]:
         if not orders:
             return []
-        self._steady.forget(time)
         truth = np.stack([order.landmarks for order in orders]).astype(np.float32)
         low, high = bounds(truth)
         spans = high - low
@@ -264,10 +261,8 @@ class EmbeddedSwapper:
         luma = stretch(luma, full)
         if grain > 0.3:
             luma += np.float32(grain) * self._grain(full, int(time * 1000) + job.order.track)
-        shown = to_bytes(luma)
-        self._steady(job.key, shown, job.order.corner, job.order.motion, time)
         blue, red = cv2.split(to_bytes(stretch(chroma, (crop.u.shape[1], crop.u.shape[0]))))
-        planes = Planes(shown, np.asarray(blue, np.uint8), np.asarray(red, np.uint8), crop.full_range)
+        planes = Planes(to_bytes(luma), np.asarray(blue, np.uint8), np.asarray(red, np.uint8), crop.full_range)
         return Drawing(planes, stretch(job.weight, full))
 
     def _sharpened(self, job: _Job, luma: F32, time: float) -> tuple[F32, float]:

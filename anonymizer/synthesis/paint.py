@@ -292,8 +292,8 @@ def _batch(
         rectangle = planes.clip(*swapper.reach(face))
         shifted = face.landmarks - np.array(rectangle[:2], np.float32)
         rectangles.append(rectangle)
-        crop, refine = planes.region(*rectangle), face.enhance == "light"
-        orders.append(Order(crop, shifted, face.pose, cast(face), face.track, refine, rectangle[:2], face.motion))
+        refine = face.enhance == "light"
+        orders.append(Order(planes.region(*rectangle), shifted, face.pose, cast(face), face.track, refine))
     drawings = swapper.draw(orders, time)
     for i, order, drawing, rectangle in zip(chosen, orders, drawings, rectangles, strict=True):
         results[i] = _placed(faces[i], order.crop, drawing, rectangle, planes, cast)

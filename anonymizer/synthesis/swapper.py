@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from anonymizer.frame import F32, U8, Face, Motion, Planes
+from anonymizer.frame import F32, U8, Face, Planes
 from anonymizer.synthesis.bank import Identity
 
 
@@ -17,8 +17,7 @@ class Order:
     crop: views of the picture around the face, to be read only; its corner lies on even pixels of the picture.
     landmarks: float32 (200, 2) as in ``faces.topology``, pixels of the crop, whose first pixel's centre is at (0.5,
     0.5). pose: yaw, pitch, roll in degrees, or None. track: whoever has the same number is the same face in time.
-    refine: the drawing is to be corrected by the refiner. corner: where in the picture the crop's first pixel lies.
-    motion: how the picture there moved since the track's last drawing, or None.
+    refine: the drawing is to be corrected by the refiner.
     """
 
     crop: Planes
@@ -27,8 +26,6 @@ class Order:
     identity: Identity
     track: int
     refine: bool = False
-    corner: tuple[int, int] = (0, 0)
-    motion: Motion | None = None
 
 
 @dataclass(frozen=True, slots=True)
