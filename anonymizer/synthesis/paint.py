@@ -41,10 +41,9 @@ UNLIKE, ALIKE, STILL_ALIKE = 0.55, 0.74, 0.78
 and the least alike is taken if it is below the second. The third holds once an identity has been shown on a track, so
 that it does not change without need."""
 
-DIM, UNCHANGED = 0.48, 0.58
-STILL_DIM, STILL_UNCHANGED = 0.57, 0.52
+DIM, UNCHANGED, STILL_UNCHANGED = 0.48, 0.58, 0.52
 """Nor may it be more like the face than DIM while less than UNCHANGED of the pixels changed: a face of the same
-brightness is a thin mask. The others hold once an identity has been shown on a track."""
+brightness is a thin mask. The third holds once an identity has been shown on a track."""
 
 COMPARED, SMALL = 4, 48
 """A face is compared until its identity passes, and then in every so many frames; in every one if its box is less than
@@ -319,8 +318,8 @@ def _placed(
         return placed
     inner = box[0] - rectangle[0], box[1] - rectangle[1], box[2], box[3]
     alike, changed = likeness(crop.y, drawn.y, drawing.weight, inner)
-    most, dim, unchanged = (ALIKE, DIM, UNCHANGED) if since is None else (STILL_ALIKE, STILL_DIM, STILL_UNCHANGED)
-    if alike > most or (alike > dim and changed < unchanged):
+    most, unchanged = (ALIKE, UNCHANGED) if since is None else (STILL_ALIKE, STILL_UNCHANGED)
+    if alike > most or (alike > DIM and changed < unchanged):
         return _TOO_ALIKE
     if since is None and alike > UNLIKE and cast.free(face):
         return _Fair(alike)
