@@ -85,8 +85,8 @@ class Flow:
         Returns (n,): False where that cannot be told; those points stay.
         """
         carried = np.zeros(len(points), bool)
-        inside = [(i, p) for i, p in enumerate(cut) if p and p.rectangle[2] <= luma.shape[1]]
-        inside = [(i, p) for i, p in inside if p.rectangle[3] <= luma.shape[0]]
+        high, wide = luma.shape
+        inside = [(i, p) for i, p in enumerate(cut) if p and p.rectangle[2] <= wide and p.rectangle[3] <= high]
         if not inside:
             return carried
         rows = np.array([i for i, _ in inside])

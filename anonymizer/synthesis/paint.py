@@ -146,7 +146,7 @@ def paint(
                 under = None if placed.enough else cover.blur(planes, face.seen or face.box, 0.0)
                 blend.lay(placed.drawing, planes.region(*placed.rectangle))
                 face.painted = union(placed.painted, under) if placed.painted and under else placed.painted or under
-                face.identity = cast(face).key
+                face.identity = placed.identity
     kept = {id(face) for face in faces if methods[id(face)] == "keep"}
     apart = [face for face in by_depth if id(face) not in twins]
     for face in apart:
@@ -175,12 +175,13 @@ def _draw_in(planes: Planes, face: Face, faces: Sequence[Face], kept: Collection
 @dataclass(frozen=True, slots=True)
 class _Placed:
     """A drawing, the rectangle (x0, y0, x1, y1) of the picture it belongs to, and where in the picture it hides.
-    enough: it hides the box by itself."""
+    enough: it hides the box by itself. identity: the key of who is drawn."""
 
     drawing: Drawing
     rectangle: tuple[int, int, int, int]
     painted: Box | None
     enough: bool
+    identity: bytes
 
 
 def _draw(
@@ -295,15 +296,15 @@ def _batch(
         orders.append(Order(planes.region(*rectangle), shifted, face.pose, cast(face), face.track, refine))
     drawings = swapper.draw(orders, time)
     for i, order, drawing, rectangle in zip(chosen, orders, drawings, rectangles, strict=True):
-        results[i] = _placed(faces[i], order.crop, drawing, rectangle, planes, cast)
+        results[i] = _placed(faces[i], order, drawing, rectangle, planes, cast)
     return results
 
 
 def _placed(
-    face: Face, crop: Planes, drawing: Drawing, rectangle: tuple[int, int, int, int], planes: Planes, cast: Casting
+    face: Face, order: Order, drawing: Drawing, rectangle: tuple[int, int, int, int], planes: Planes, cast: Casting
 ) -> _Placed | _Fair | str:
     """The drawing if it may be shown, or why not. ValueError where it is not of the crop's shape."""
-    drawn = drawing.planes
+    crop, drawn = order.crop, drawing.planes
     shapes = [plane.shape for plane in (drawn.y, drawn.u, drawn.v, drawing.weight)]
     if shapes != [crop.y.shape, crop.u.shape, crop.v.shape, crop.y.shape]:
         raise ValueError(f"a drawing of {shapes} for a crop of {crop.y.shape}")
@@ -312,7 +313,7 @@ def _placed(
     hidden = _share(box, painted, planes)
     if hidden < LEAST:
         return f"only {hidden:.0%} of the face hidden"
-    placed = _Placed(drawing, rectangle, painted, hidden >= ENOUGH)
+    placed = _Placed(drawing, rectangle, painted, hidden >= ENOUGH, order.identity.key)
     since = cast.since(face)
     if since is not None and since < COMPARED and box[3] >= SMALL:
         return placed
