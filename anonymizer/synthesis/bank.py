@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from anonymizer.errors import ModelError
 from anonymizer.faces import topology
 from anonymizer.frame import F32, U8
+from anonymizer.synthesis.cosines import EVEN
 from anonymizer.synthesis.sampling import to_bytes
 
 I32 = NDArray[np.int32]
@@ -142,7 +143,9 @@ class Identity:
     opening of the right eye without its iris, outer corner left, lids at top and bottom; mirror it for the left eye.
     mouth: uint8 (32, 64, 3) BGR, the inside of a mouth open by half its width: corners left and right, upper lip at
     the top; a less open mouth shows its upper part. donors: see ``PARTS``; from n on the donors mirrored.
-    coefficients: float32 (k,) of the shape modes.
+    coefficients: float32 (k,) of the shape modes. complexion: float32 (c,) of ``cosines.basis``: where the skin is
+    lighter and darker than the original's; the first, all over, is -1 or 1; the others are normal numbers, 0 for
+    functions that differ from side to side.
     """
 
     key: bytes
@@ -153,6 +156,7 @@ class Identity:
     mouth: U8
     donors: tuple[int, ...]
     coefficients: F32
+    complexion: F32
 
 
 _NORMAL = NormalDist()
@@ -201,8 +205,8 @@ def enrolled(member: str, period: int) -> tuple[Part, ...]:
     return "enrolled", member, period
 
 
-SHAPE_LIMIT = 2.0
-"""Coefficients of the shape modes stay within so many standard deviations."""
+LIMIT = 2.0
+"""A person's numbers stay within so many standard deviations."""
 
 
 def key_of(number: int) -> bytes:
@@ -227,8 +231,7 @@ def sample(model: FaceModel, key: bytes) -> Identity:
     """The person that a seed stands for."""
     draw = _Draw(key)
     donors = _donors(model, draw)
-    coefficients = np.array([draw.normal() for _ in range(len(model.shape_modes))])
-    coefficients = np.clip(coefficients, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
+    coefficients = _normals(draw, len(model.shape_modes))
     shape = model.shape_mean + np.tensordot(coefficients, model.shape_modes, 1)
     return Identity(
         key=key,
@@ -239,7 +242,18 @@ def sample(model: FaceModel, key: bytes) -> Identity:
         mouth=model.mouths[draw.integer(len(model.mouths))],
         donors=donors,
         coefficients=coefficients,
+        complexion=_complexion(key, draw),
     )
+
+
+def _normals(draw: _Draw, count: int) -> F32:
+    return np.clip([draw.normal() for _ in range(count)], -LIMIT, LIMIT).astype(np.float32)
+
+
+def _complexion(key: bytes, draw: _Draw) -> F32:
+    numbers = np.zeros(len(EVEN), np.float32)
+    numbers[EVEN] = 1 if key[0] & 1 else -1, *_normals(draw, int(EVEN.sum()) - 1)
+    return numbers
 
 
 def _donor(model: FaceModel, donor: int) -> tuple[F32, F32]:

@@ -19,10 +19,11 @@ from anonymizer.faces import agreement, topology
 from anonymizer.frame import F32, U8, Face, Planes, bounds, extent
 from anonymizer.synthesis import detail, layers, openings, warp
 from anonymizer.synthesis.bank import FaceModel
+from anonymizer.synthesis.cosines import basis
 from anonymizer.synthesis.light import DARK, measure, median, samples
 from anonymizer.synthesis.memory import Key, Memory, Sharpness, Trace
 from anonymizer.synthesis.refiner import Refiner, Rendered
-from anonymizer.synthesis.rig import Rig, basis
+from anonymizer.synthesis.rig import Rig
 from anonymizer.synthesis.sampling import look_up, shrink, stretch, to_bytes
 from anonymizer.synthesis.shape import Proportions
 from anonymizer.synthesis.skin import Skin, Wardrobe
@@ -33,8 +34,9 @@ from anonymizer.synthesis.swapper import Drawing, Order
 class Settings:
     """side: faces are drawn at most this many pixels high.
 
-    taken: share of the face's own proportions that is removed; given: how much of the identity's is put in; tone: by
-    how many grey levels skin is lighter or darker than the original's; which of both, the identity says.
+    taken: share of the face's own proportions that is removed; given: how much of the identity's is put in. tone: by
+    how many grey levels skin is lighter or darker than the original's all over; shades: by how much, besides, in some
+    places, a standard deviation as a logarithm of luminance. Which and where, the identity says (``complexion``).
 
     A face is covered instead if it is less than ``smallest`` pixels high, turned by more than ``yaw`` degrees (the
     second ones where it was drawn just before), or if the landmark net is less sure than ``presence``. memory: seconds
@@ -45,6 +47,7 @@ class Settings:
     taken: float = 0.85
     given: float = 0.5
     tone: float = 22.0
+    shades: float = 0.08
     smallest: float = 18.0
     yaw: tuple[float, float] = (50.0, 55.0)
     presence: float = 0.5
@@ -204,19 +207,20 @@ class EmbeddedSwapper:
         gain *= rig.kept
 
         identities = [job.order.identity for job in jobs]
-        signs = np.array([[1 if identity.key[0] & 1 else -1] for identity in identities], np.float32)
         change = settings.given * np.stack([i.coefficients for i in identities]) - settings.taken * own
         points = openings.drawn(truth + self._proportions.move(turn, change))
         points *= np.array([[job.scale] for job in jobs], np.float32)
         luma = median(seen[..., 0], 1)[:, 0] - [job.black for job in jobs]
-        tone = np.minimum(settings.tone / np.maximum(luma, 1), TONE)[:, None] * signs
-        gains = np.exp(np.matmul(gain, self._grid.T) + tone * self._tones)
+        shades = np.full_like(gain, settings.shades)
+        shades[:, 0] = np.minimum(settings.tone / np.maximum(luma, 1), TONE)
+        complexion = shades * np.stack([identity.complexion for identity in identities])
+        gains = np.exp(np.matmul(gain, self._grid.T) + np.matmul(complexion, self._grid.T) * self._tones)
         tints = np.array([job.skin.tone for job in jobs])
         saturation = np.hypot(*chroma[:, 0].T) / (np.hypot(*tints.T) + 1)
         saturation = np.minimum(saturation, SATURATION)
         shift = np.matmul(self._grid[:, :3], chroma) - (saturation[:, None] * tints)[:, None] + 128
         lit = np.concatenate([gains[..., None], shift], 2).reshape(-1, _GRID, _GRID, 3).astype(np.float32)
-        mouths = np.exp(gain @ self._mouth + tone[:, 0])
+        mouths = np.exp((gain + complexion) @ self._mouth)
         gazes = layers.gaze(points, self._uv)
         places = self._places(np.matmul(rig.points, points), [job.half for job in jobs])
         return [

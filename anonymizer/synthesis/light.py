@@ -29,7 +29,7 @@ ROUNDS = 2
 class Light:
     """What is taken from the originals of n faces.
 
-    gain: float32 (n, k), logarithm of the luminance gain in the basis of ``rig.basis``. chroma: float32 (n, 3, 2), Cb
+    gain: float32 (n, k), logarithm of the luminance gain in ``cosines.basis``. chroma: float32 (n, 3, 2), Cb
     and Cr less 128 of the skin in that basis' first three functions: a mean and a slope.
     """
 

@@ -132,7 +132,7 @@ def picture(model: FaceModel, identity: Identity, view: View, size: int) -> U8:
     """One person in one view, uint8 (size, size, 3) BGR; size is even."""
     landmarks = placed(identity, view, size)
     canvas = planes(head(model, identity, landmarks, size))
-    swapper = EmbeddedSwapper(model, Settings(side=4 * size, taken=0.0, given=0.0, tone=0.0))
+    swapper = EmbeddedSwapper(model, Settings(side=4 * size, taken=0.0, given=0.0, tone=0.0, shades=0.0))
     return painted(swapper, Order(canvas, landmarks, (view.yaw, view.pitch, view.roll), identity, 0), 0.0)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from anonymizer.faces import topology
 from anonymizer.frame import F32
 from anonymizer.synthesis.bank import FaceModel
+from anonymizer.synthesis.cosines import ORDERS, basis
 
 I64 = NDArray[np.int64]
 
@@ -32,9 +33,6 @@ NODES = 10
 
 SMOOTHNESS = 0.35
 """Penalty on a cosine, times the square of its order: shadows have soft edges."""
-
-ORDER = 3
-"""Light is a sum of cosines up to this order in both directions together: 10 numbers a face."""
 
 KEPT = (1.0, 0.4, 0.15, 0.0)
 """Share of the cosines of each order that is drawn: fine shadows are cast by the face's own relief, and recognisers
@@ -108,7 +106,7 @@ class Rig:
         self.nodes = barycentric(self.node_uv.astype(np.float64), uv, skin).astype(np.float32)
         """float32 (m, 200): places on bare skin where light is measured."""
         self.node_basis = basis(self.node_uv)
-        orders = _orders().sum(1)
+        orders = ORDERS.sum(1)
         self.penalty = SMOOTHNESS * orders.astype(np.float32) ** 2
         self.kept = np.array(KEPT, np.float32)[orders]
 
@@ -122,16 +120,6 @@ SHIELD = 0.12
 EDGE = (-0.06, 0.02, 0.14, 0.32, 0.84)
 """How far the blend reaches beyond the outline at chin, jaw, cheek, temple and forehead, in ring widths. The
 hairline is the person's own: with it hidden, a recogniser knows a quarter fewer."""
-
-
-def basis(uv: F32) -> F32:
-    """float32 (n, 2) places in the texture → float32 (n, k): products of cosines, lowest order first."""
-    return np.asarray(np.cos(np.pi * uv[:, None] * _orders()).prod(2), np.float32)
-
-
-def _orders() -> I64:
-    """int64 (k, 2): the cosines' orders in both directions."""
-    return np.array([(i, n - i) for n in range(ORDER + 1) for i in range(n + 1)])
 
 
 def barycentric(places: NDArray[np.float64], uv: NDArray[np.float64], triangles: I64) -> NDArray[np.float64]:

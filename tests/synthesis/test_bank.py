@@ -19,6 +19,7 @@ from anonymizer.faces.detectors import load_detector
 from anonymizer.frame import U8
 from anonymizer.synthesis import bank, preview
 from anonymizer.synthesis.bank import PARTS, Bank, FaceModel, Identity, encode, key_of
+from anonymizer.synthesis.cosines import EVEN
 
 FILE = Path(__file__).parents[2] / "models" / "face_model.npz"
 KEY = bytes(range(32))
@@ -95,6 +96,16 @@ def test_people_stay_the_same_over_releases(people: Bank) -> None:
     person = people.identity(*bank.track("door", 3, 17))
     assert person.key == key_of(1857)
     assert np.allclose(person.coefficients[:4], [-0.1282, 0.5526, 0.3067, 0.9416], atol=1e-3)
+
+
+def test_complexions_are_even_across_the_face_and_everybodys_own(model: FaceModel) -> None:
+    drawn = np.array([bank.sample(model, key_of(int(number))).complexion for number in model.people[:400]])
+    assert np.array_equal(drawn[:, ~EVEN], np.zeros_like(drawn[:, ~EVEN]))
+    assert set(drawn[:, 0]) == {-1, 1} and abs(drawn[:, 0].mean()) < 0.2
+    own = drawn[:, EVEN][:, 1:]
+    assert own.shape[1] >= 4 and np.abs(own).max() <= bank.LIMIT
+    assert np.abs(own.mean(0)).max() < 0.2 and own.std(0) == pytest.approx(0.96, abs=0.12)
+    assert np.abs(np.corrcoef(own.T) - np.eye(own.shape[1])).max() < 0.2  # four standard deviations
 
 
 def test_only_listed_people_are_drawn_and_all_of_them_alike(model: FaceModel, people: Bank) -> None:

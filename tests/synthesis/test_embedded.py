@@ -11,12 +11,14 @@ import pytest
 
 from anonymizer.faces import topology
 from anonymizer.frame import F32, Planes
+from anonymizer.synthesis.bank import Identity
+from anonymizer.synthesis.cosines import ORDERS
 from anonymizer.synthesis.embedded import EmbeddedSwapper, Settings
 from anonymizer.synthesis.preview import View
 from anonymizer.synthesis.swapper import Drawing, Order
 from tests.synthesis.heads import bank, eye_window, face_of, head, likeness, person
 
-PLAIN = Settings(taken=0, given=0, tone=0)
+PLAIN = Settings(taken=0, given=0, tone=0, shades=0)
 """Features stay where the picture has them, so that tests find them."""
 
 
@@ -113,6 +115,36 @@ def test_other_identities_give_other_faces_and_a_batch_the_same_as_one_by_one() 
     planes, landmarks = scenes[1]
     a, b = draw(planes, landmarks, 5), draw(planes, landmarks, 6)
     assert np.abs(a.planes.y.astype(int) - b.planes.y)[a.weight > 250].mean() > 6
+
+
+def test_skin_is_lighter_and_darker_where_the_complexion_says_and_as_before_on_the_rim() -> None:
+    planes, landmarks = head(240)
+    plain, shaded = (
+        EmbeddedSwapper(bank().model, dataclasses.replace(PLAIN, shades=shades)).draw([order], 0.0)[0].planes.y
+        for shades in (0.0, 0.2)
+        for order in [Order(planes, landmarks, None, brighter_below(), 1)]
+    )
+    change = cv2.blur(np.log(shaded.astype(np.float32) + 10) - np.log(plain.astype(np.float32) + 10), (9, 9))
+    middle = landmarks[topology.OVAL].mean(0)
+    at = {
+        part: float(change[int(y), int(x)])
+        for part, (x, y) in {
+            "forehead": landmarks[topology.points(151)[0]],
+            "right cheek": landmarks[topology.points(50)[0]],
+            "left cheek": landmarks[topology.points(280)[0]],
+            "chin": landmarks[topology.points(199)[0]],
+            "right rim": middle + 0.98 * (landmarks[topology.points(132)[0]] - middle),
+        }.items()
+    }
+    assert at["forehead"] < -0.08 and at["chin"] > 0.08
+    assert at["right cheek"] == pytest.approx(at["left cheek"], abs=0.02)
+    assert abs(at["right rim"]) < 0.6 * at["chin"]
+
+
+def brighter_below() -> Identity:
+    complexion = np.zeros_like(person(5).complexion)
+    complexion[(ORDERS == (0, 1)).all(1)] = -1  # cos falls down the face
+    return dataclasses.replace(person(5), complexion=complexion)
 
 
 def darkness(drawing: Drawing, window: tuple[slice, slice]) -> np.ndarray:

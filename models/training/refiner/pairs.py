@@ -38,6 +38,7 @@ from anonymizer.frame import Planes
 from anonymizer.synthesis import bank, preview
 from anonymizer.synthesis import openings as drawn
 from anonymizer.synthesis.bank import FaceModel, Identity
+from anonymizer.synthesis.cosines import EVEN
 from anonymizer.synthesis.embedded import EmbeddedSwapper, Settings
 from anonymizer.synthesis.refiner import SIZE, Refiner, Rendered, square, view
 from anonymizer.synthesis.swapper import Drawing, Order
@@ -133,7 +134,7 @@ class Maker:
         self._bank = FaceModel.load(MODELS / "face_model.npz")
         self._landmarks = Landmarker(MODELS / "face_landmarks.onnx")
         self._seen = _Keep()
-        same = Settings(taken=0.0, given=0.0, tone=0.0)
+        same = Settings(taken=0.0, given=0.0, tone=0.0, shades=0.0)
         self._own = EmbeddedSwapper(known.model, same, self._seen)
         self._others = EmbeddedSwapper(self._bank, None, self._seen)
         self._count = 0
@@ -207,6 +208,7 @@ class Maker:
             mouth=model.mouths[int(rng.integers(len(model.mouths)))],
             donors=tuple(donors),
             coefficients=np.zeros(len(model.shape_modes), np.float32),
+            complexion=np.zeros(len(EVEN), np.float32),
         )
 
     def _somebody(self, rng: np.random.Generator) -> Identity:
