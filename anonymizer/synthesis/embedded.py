@@ -44,8 +44,8 @@ class Settings:
     """
 
     side: int = 176
-    taken: float = 0.85
-    given: float = 0.5
+    taken: float = 0.6
+    given: float = 0.3
     tone: float = 22.0
     shades: float = 0.08
     smallest: float = 18.0
@@ -57,6 +57,9 @@ class Settings:
 
 FEATHER = 0.07
 """Width of the blend's edge over the face's width."""
+
+CORE = np.float32(0.75)
+"""Sharpness is measured in this share of the face, about its middle."""
 
 TONE = 0.22
 """Skin is never made lighter or darker than by this, as a logarithm of luminance."""
@@ -282,10 +285,12 @@ class EmbeddedSwapper:
 
 
 def _core(job: _Job) -> U8:
-    """uint8, not zero where skin covers skin: the blend also covers hair, which is sharper."""
+    """uint8, not zero well inside of the outline, where skin covers skin: the blend also covers hair, which is sharper,
+    and the original has edges along its outline where the drawing has none."""
     skin = np.zeros_like(job.weight)
     outline = job.order.landmarks[topology.OVAL] * np.array(job.scale, np.float32)
-    cv2.fillPoly(skin, [_fixed(outline)], 1, shift=4)
+    middle = outline.mean(0)
+    cv2.fillPoly(skin, [_fixed(middle + CORE * (outline - middle))], 1, shift=4)
     cv2.bitwise_and(skin, (job.weight > 250).view(np.uint8), dst=skin)
     return np.asarray(cv2.resize(skin, job.size, interpolation=cv2.INTER_NEAREST), np.uint8)
 

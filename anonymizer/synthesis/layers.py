@@ -34,7 +34,7 @@ IRIS_RADIUS = 0.092
 LASHES = 0.45
 """By how much the line of the upper lid darkens what is under it."""
 
-SHUT = 0.5
+SHUT = 0.4
 """By how much the line is darker where both lids meet."""
 
 TEETH = 0.8
